@@ -74,7 +74,9 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
     for key, out in (("labels", "labels"), ("id", "ids")):
         found = [row[key] for row in rows if row.get(key) is not None]
         if found and len(found) != len(rows):
-            raise ValueError(f"{len(rows) - len(found)} of {len(rows)} rows have no {key!r}; give it in all rows or none")
+            raise ValueError(
+                f"{len(rows) - len(found)} of {len(rows)} rows have no {key!r}; give it in all rows or none"
+            )
         if found:
             batch[out] = torch.stack([torch.as_tensor(value) for value in found])
     return batch

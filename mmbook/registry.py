@@ -57,7 +57,9 @@ def build(config: Any) -> Any:
     if "type" not in config:
         return arguments
     if config["type"] not in REGISTRY:
-        raise ValueError(f"no class is registered as {config['type']!r}; known: {', '.join(sorted(REGISTRY))}")
+        raise ValueError(
+            f"no class is registered as {config['type']!r}; known: {', '.join(sorted(REGISTRY))}"
+        )
     return REGISTRY[config["type"]](**arguments)
 
 

@@ -1,0 +1,75 @@
+"""The output layer: from one fused vector to an answer and, given labels, a loss."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmbook.registry import register
+
+
+class HeadOutput(NamedTuple):
+    """What a head returns.
+
+    Attributes:
+        logits: ``(B, ...)``, the raw answer.
+        loss: scalar mean over the batch, or None without labels.
+    """
+
+    logits: Tensor
+    loss: Tensor | None
+
+
+@register
+class Classification(nn.Module):
+    """One of `num_classes` classes: logits ``(B, num_classes)``, cross-entropy against labels ``(B,)`` long.
+
+    Args:
+        dim: width of the fused vector.
+        num_classes: at least 2.
+        hidden: width of one hidden layer (GELU) before the logits; None for a linear head.
+        dropout: share of the head's input zeroed in training.
+    """
+
+    def __init__(self, dim: int, num_classes: int, hidden: int | None = None, dropout: float = 0.0) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"num_classes is {num_classes}; classification needs at least 2")
+        self.num_classes = num_classes
+        self.net = _readout(dim, num_classes, hidden, dropout)
+
+    def forward(self, fused: Tensor, labels: Tensor | None = None) -> HeadOutput:
+        logits = self.net(fused)  # (B, num_classes)
+        return HeadOutput(logits, None if labels is None else F.cross_entropy(logits.float(), labels.long()))
+
+
+@register
+class Regression(nn.Module):
+    """`num_targets` numbers: ``(B, num_targets)``, mean squared error against labels ``(B,)`` or ``(B, num_targets)``.
+
+    Args: as in `Classification`.
+    """
+
+    def __init__(
+        self, dim: int, num_targets: int = 1, hidden: int | None = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        if num_targets < 1:
+            raise ValueError(f"num_targets is {num_targets}; regression needs at least 1")
+        self.num_targets = num_targets
+        self.net = _readout(dim, num_targets, hidden, dropout)
+
+    def forward(self, fused: Tensor, labels: Tensor | None = None) -> HeadOutput:
+        values = self.net(fused)  # (B, num_targets)
+        if labels is None:
+            return HeadOutput(values, None)
+        # reshape, or (B, 1) against (B,) would broadcast to (B, B) and train on nonsense
+        return HeadOutput(values, F.mse_loss(values.float(), labels.float().reshape(values.shape)))
+
+
+def _readout(dim: int, out: int, hidden: int | None, dropout: float) -> nn.Module:
+    if hidden is None:
+        return nn.Sequential(nn.Dropout(dropout), nn.Linear(dim, out))
+    return nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, out))

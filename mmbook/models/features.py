@@ -1,0 +1,114 @@
+"""Models that start from features: encode once, then train fusions and heads on the result.
+
+An encoder that is frozen gives the same features in every epoch, for every fusion and every seed. Computing them
+once makes a comparison of many fusions cheap, and fair: all of them see the very same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from mmbook.data.arrays import ArrayDataset, from_arrays
+from mmbook.fusion import build_fusion
+from mmbook.heads import Classification, Regression
+from mmbook.modality import Modality, collate, group, pad
+from mmbook.models.multimodal import MultimodalModel
+from mmbook.registry import register
+
+
+@torch.no_grad()
+def encode_dataset(
+    encoders: Mapping[str, nn.Module], dataset: Dataset, *, batch_size: int = 64, pool: bool = False
+) -> ArrayDataset:
+    """Run each encoder over a dataset once.
+
+    Args:
+        encoders: name -> encoder; used in eval mode, on the device where its parameters are.
+        dataset: rows as `mmbook.collate` takes them, with labels.
+        pool: keep one vector per sample (the mean over its real tokens) instead of all tokens.
+
+    Returns:
+        Features as a dataset in memory, on the CPU, in the order of `dataset`; where a sample lacks a modality, its
+        length is 0.
+    """
+    found: dict[str, list[torch.Tensor | None]] = {name: [] for name in encoders}
+    labels = []
+    modes = {name: encoder.training for name, encoder in encoders.items()}
+    for encoder in encoders.values():
+        encoder.eval()
+    for batch in DataLoader(dataset, batch_size=batch_size, collate_fn=collate):
+        labels.append(batch["labels"])
+        encoded = {}
+        for name, modality in group(batch, list(encoders)).items():
+            device = next(encoders[name].parameters(), modality.values).device
+            encoded[name] = encoders[name](Modality(*(x.to(device) for x in modality)))
+        for name in encoders:
+            found[name] += _rows(encoded[name], pool) if name in encoded else [None] * len(batch["labels"])
+    for name, encoder in encoders.items():
+        encoder.train(modes[name])
+    arrays, lengths = {}, {}
+    for name, rows in found.items():
+        if all(row is None for row in rows):
+            raise ValueError(f"no sample of the dataset has {name!r}; leave its encoder out")
+        arrays[name], mask = pad(rows, name)
+        lengths[name] = mask.sum(dim=1)
+    return from_arrays(arrays, torch.cat(labels), lengths)
+
+
+def _rows(modality: Modality, pool: bool) -> list[torch.Tensor | None]:
+    values, mask = (modality.pooled()[:, None], modality.present[:, None]) if pool else modality
+    values, mask = values.float().cpu(), mask.cpu()
+    return [values[i, mask[i]] if mask[i].any() else None for i in range(len(values))]
+
+
+@register
+class Features(nn.Module):
+    """The encoder that does nothing: its input is features ``(B, T, out_dim)`` already."""
+
+    def __init__(self, out_dim: int) -> None:
+        super().__init__()
+        self.out_dim = out_dim
+
+    def forward(self, modality: Modality) -> Modality:
+        return modality.cleaned()
+
+
+def fusion_on_features(
+    dims: Mapping[str, int],
+    fusion: str,
+    *,
+    num_classes: int | None = None,
+    num_targets: int | None = None,
+    width: int = 64,
+    hidden: int | None = None,
+    **options: Any,
+) -> MultimodalModel:
+    """A model over features that are already there (see `mmbook.data.from_arrays`): a fusion and a head.
+
+    Args:
+        dims: name -> width of that modality's features.
+        fusion: a key of ``mmbook.fusion.FUSIONS``.
+        num_classes: for classification; exactly one of this and `num_targets` (regression).
+        width: of the fused vector.
+        hidden: width of a hidden layer in the head; None for a linear head.
+        options: passed to the fusion.
+
+    Raises:
+        ValueError: an unknown fusion, or both or neither of `num_classes` and `num_targets`.
+    """
+    if (num_classes is None) == (num_targets is None):
+        raise ValueError(
+            f"give exactly one of num_classes (got {num_classes}) and num_targets (got {num_targets})"
+        )
+    head: nn.Module
+    if num_classes is not None:
+        head = Classification(width, num_classes, hidden)
+    else:
+        head = Regression(width, num_targets or 1, hidden)
+    joined = build_fusion(fusion, dict(dims), width, **options)
+    return MultimodalModel({name: Features(dim) for name, dim in dims.items()}, joined, head)

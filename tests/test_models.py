@@ -1,0 +1,195 @@
+"""MultimodalModel: the batch at its boundary, saving and loading, and answers to raw input."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from mmbook import Modality, MultimodalModel, collate
+from mmbook.data.arrays import from_arrays
+from mmbook.encoders import MelCNN, SmallCNN
+from mmbook.fusion import FUSIONS, build_fusion
+from mmbook.heads import Classification, Regression
+from mmbook.models import encode_dataset, fusion_on_features
+from mmbook.preprocess import AudioProcessor, ImageProcessor
+
+
+def picture_and_sound(fusion="attention", **options):
+    torch.manual_seed(0)
+    encoders = {"image": SmallCNN(channels=(8, 16)), "audio": MelCNN(channels=(8, 16))}
+    joined = build_fusion(fusion, {n: e.out_dim for n, e in encoders.items()}, 12, **options)
+    return MultimodalModel(
+        encoders,
+        joined,
+        Classification(12, 2),
+        preprocess={"image": ImageProcessor(size=32), "audio": AudioProcessor()},
+        classes=["bad", "good"],
+    )
+
+
+def batch(size=3):
+    g = torch.Generator().manual_seed(1)
+    return collate(
+        [
+            {
+                "image": torch.randn(1, 3, 32, 32, generator=g) if i != 1 else None,
+                "audio": torch.randn(3000 + 500 * i, generator=g),
+                "labels": i % 2,
+                "id": i,
+            }
+            for i in range(size)
+        ]
+    )
+
+
+def test_forward_takes_the_flat_batch_and_gives_loss_and_logits():
+    model, x = picture_and_sound(), batch()
+    output = model(**x)
+    assert output.logits.shape == (3, 2)
+    torch.testing.assert_close(output.loss, torch.nn.functional.cross_entropy(output.logits, x["labels"]))
+    assert model(**{k: v for k, v in x.items() if k != "labels"}).loss is None
+    assert output.attentions.keys() == {"image", "audio"}
+    assert picture_and_sound("concat")(**x).attentions is None
+
+
+def test_forward_names_an_unknown_key():
+    with pytest.raises(ValueError, match="'txt'.*image, audio"):
+        picture_and_sound()(txt=torch.ones(1, 2))
+
+
+def test_encoders_and_fusion_must_fit():
+    with pytest.raises(ValueError, match="'image': 5.*'image': 16"):
+        MultimodalModel({"image": SmallCNN(channels=(8, 16))}, build_fusion("concat", {"image": 5}, 4), Classification(4, 2))
+
+
+NEW_PROCESS = """
+import sys, torch
+from mmbook import MultimodalModel
+from safetensors.torch import load_file, save_file
+x = load_file(sys.argv[2])
+model = MultimodalModel.from_pretrained(sys.argv[1])
+save_file({**model.state_dict(), "LOGITS": model(**x).logits.detach()}, sys.argv[3])
+"""
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_saved_and_loaded_in_a_new_process_keys_and_logits_are_equal(fusion, tmp_path):
+    model, x = picture_and_sound(fusion).eval(), batch()
+    model.save_pretrained(tmp_path / "model")
+    save_file(x, tmp_path / "x.safetensors")
+    files = [tmp_path / "model", tmp_path / "x.safetensors", tmp_path / "out.safetensors"]
+    subprocess.run([sys.executable, "-c", NEW_PROCESS, *map(str, files)], check=True)
+    loaded = load_file(files[2])
+    torch.testing.assert_close(loaded.pop("LOGITS"), model(**x).logits, rtol=1e-6, atol=1e-6)
+    assert loaded.keys() == model.state_dict().keys()
+    assert all(torch.equal(loaded[k], v) for k, v in model.state_dict().items())
+    assert {p.name for p in files[0].iterdir()} == {"config.json", "model.safetensors", "README.md"}
+    assert f"| fusion | {type(model.fusion).__name__} |" in (files[0] / "README.md").read_text()
+
+
+def test_a_missing_weight_is_an_error_and_not_a_silent_default(tmp_path):
+    model = picture_and_sound()
+    model.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    state.pop("head.net.1.bias")
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(RuntimeError, match="head.net.1.bias"):
+        MultimodalModel.from_pretrained(tmp_path)
+
+
+def test_config_is_json_and_rebuilds_the_model():
+    model = picture_and_sound(dropout=0.3)
+    config = json.loads(json.dumps(model.to_config()))
+    again = MultimodalModel.from_config(config)
+    assert again.to_config() == model.to_config() and again.preprocess["image"].size == 32
+    again.load_state_dict(model.state_dict(), strict=True)
+
+
+def raw(folder, count=5):
+    rng, rows = np.random.default_rng(0), []
+    for i in range(count):
+        Image.fromarray(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+        soundfile.write(folder / f"{i}.wav", rng.normal(size=8000 + 800 * i).clip(-1, 1) * 0.1, 22050)
+        rows.append({"image": folder / f"{i}.png", "audio": str(folder / f"{i}.wav")})
+    return rows
+
+
+def test_predict_reads_files_in_batches_and_a_row_may_lack_a_modality(tmp_path):
+    model, rows = picture_and_sound(), raw(tmp_path)
+    rows[1]["audio"] = None
+    del rows[2]["image"]
+    answers = model.predict(rows, batch_size=2)
+    alone = [model.predict([row])[0] for row in rows]
+    for together, single in zip(answers, alone, strict=True):
+        assert together["label"] == max(together["scores"], key=together["scores"].get)
+        assert together["scores"] == pytest.approx(single["scores"], abs=1e-5)
+    assert answers[1]["weights"] == pytest.approx({"image": 1.0, "audio": 0.0}, abs=1e-6)
+    assert model.training, "predict leaves the mode as it found it"
+    assert model.predict([]) == []
+
+
+def test_predict_names_what_it_cannot_read(tmp_path):
+    model = picture_and_sound()
+    with pytest.raises(ValueError, match="'text'.*image, audio"):
+        model.predict([{"text": "hello"}])
+    (tmp_path / "broken.png").write_bytes(b"not a picture")
+    with pytest.raises(ValueError, match="broken.png"):
+        model.predict([{"image": tmp_path / "broken.png"}])
+
+
+@pytest.mark.parametrize("targets", [1, 3])
+def test_regression_head_learns_numbers_and_predicts_them(targets):
+    model = fusion_on_features({"a": 4}, "concat", num_targets=targets)
+    labels = torch.randn(5) if targets == 1 else torch.randn(5, targets)
+    output = model(a=torch.randn(5, 2, 4), labels=labels)
+    expected = (output.logits - labels.reshape(5, targets)).pow(2).mean()
+    torch.testing.assert_close(output.loss, expected)
+
+
+def test_fusion_on_features_wants_exactly_one_task():
+    for wrong in ({}, {"num_classes": 2, "num_targets": 1}):
+        with pytest.raises(ValueError, match="exactly one"):
+            fusion_on_features({"a": 4}, "concat", **wrong)
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_encoded_features_give_the_same_answer_as_the_whole_model(pool):
+    model, x = picture_and_sound("concat").eval(), batch(5)
+    rows = [
+        {"image": x["image"][i] if i != 1 else None, "audio": x["audio"][i][x["audio_mask"][i]], "labels": i % 2}
+        for i in range(5)
+    ]
+    features = encode_dataset(dict(model.encoders), rows, batch_size=2, pool=pool)
+    assert int(features.lengths["image"][1]) == 0
+    short = fusion_on_features(features.dims, "concat", num_classes=2, width=12)
+    short.fusion.load_state_dict(model.fusion.state_dict())
+    short.head.load_state_dict(model.head.state_dict())
+    inputs = collate([features[i] for i in range(5)])
+    torch.testing.assert_close(short.eval()(**inputs).logits, model(**x).logits, rtol=1e-4, atol=1e-5)
+
+
+def test_heads_refuse_sizes_that_make_no_sense():
+    with pytest.raises(ValueError, match="num_classes is 1"):
+        Classification(4, 1)
+    with pytest.raises(ValueError, match="num_targets is 0"):
+        Regression(4, 0)
+
+
+def test_labels_of_shape_b_do_not_broadcast_against_b_1():
+    values = torch.tensor([[1.0], [2.0]])
+    head = Regression(1)
+    head.net = torch.nn.Identity()
+    assert head(values, torch.tensor([1.0, 2.0])).loss == 0
+
+
+def test_from_arrays_and_fusion_on_features_are_five_lines(tmp_path):
+    data = from_arrays({"a": np.ones((4, 3)), "b": np.ones((4, 2, 5))}, [0, 1, 0, 1])
+    model = fusion_on_features(data.dims, "attention", num_classes=2)
+    assert model(**collate([data[i] for i in range(4)])).logits.shape == (4, 2)
+    assert isinstance(Modality(torch.ones(1, 1), torch.ones(1, 1).bool()), tuple)
