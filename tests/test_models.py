@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from mmbook import Modality, MultimodalModel, collate
 from mmbook.data.arrays import from_arrays
-from mmbook.encoders import MelCNN, SmallCNN
+from mmbook.encoders import MelCNN, Pooled, SmallCNN
 from mmbook.fusion import FUSIONS, build_fusion
 from mmbook.heads import Classification, Regression
 from mmbook.models import encode_dataset, fusion_on_features
@@ -160,14 +160,17 @@ def test_fusion_on_features_wants_exactly_one_task():
 
 @pytest.mark.parametrize("pool", [False, True])
 def test_encoded_features_give_the_same_answer_as_the_whole_model(pool):
-    model, x = picture_and_sound("concat").eval(), batch(5)
+    model, x = picture_and_sound("attention").eval(), batch(5)
+    if pool:
+        model.encoders = torch.nn.ModuleDict({n: Pooled(e) for n, e in model.encoders.items()}).eval()
     rows = [
         {"image": x["image"][i] if i != 1 else None, "audio": x["audio"][i][x["audio_mask"][i]], "labels": i % 2}
         for i in range(5)
     ]
-    features = encode_dataset(dict(model.encoders), rows, batch_size=2, pool=pool)
+    features = encode_dataset(dict(model.encoders), rows, batch_size=2)
+    assert not pool or features.arrays["image"].shape[1] == 1
     assert int(features.lengths["image"][1]) == 0
-    short = fusion_on_features(features.dims, "concat", num_classes=2, width=12)
+    short = fusion_on_features(features.dims, "attention", num_classes=2, width=12)
     short.fusion.load_state_dict(model.fusion.state_dict())
     short.head.load_state_dict(model.head.state_dict())
     inputs = collate([features[i] for i in range(5)])

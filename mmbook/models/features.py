@@ -23,14 +23,14 @@ from mmbook.registry import register
 
 @torch.no_grad()
 def encode_dataset(
-    encoders: Mapping[str, nn.Module], dataset: Dataset, *, batch_size: int = 64, pool: bool = False
+    encoders: Mapping[str, nn.Module], dataset: Dataset, *, batch_size: int = 64
 ) -> ArrayDataset:
     """Run each encoder over a dataset once.
 
     Args:
-        encoders: name -> encoder; used in eval mode, on the device where its parameters are.
+        encoders: name -> encoder; used in eval mode, on the device where its parameters are. Wrapped in
+            `mmbook.encoders.Pooled` it gives one vector a sample, else all its tokens are kept.
         dataset: rows as `mmbook.collate` takes them, with labels.
-        pool: keep one vector per sample (the mean over its real tokens) instead of all tokens.
 
     Returns:
         Features as a dataset in memory, on the CPU, in the order of `dataset`; where a sample lacks a modality, its
@@ -48,7 +48,7 @@ def encode_dataset(
             device = next(encoders[name].parameters(), modality.values).device
             encoded[name] = encoders[name](Modality(*(x.to(device) for x in modality)))
         for name in encoders:
-            found[name] += _rows(encoded[name], pool) if name in encoded else [None] * len(batch["labels"])
+            found[name] += _rows(encoded[name]) if name in encoded else [None] * len(batch["labels"])
     for name, encoder in encoders.items():
         encoder.train(modes[name])
     arrays, lengths = {}, {}
@@ -60,9 +60,8 @@ def encode_dataset(
     return from_arrays(arrays, torch.cat(labels), lengths)
 
 
-def _rows(modality: Modality, pool: bool) -> list[torch.Tensor | None]:
-    values, mask = (modality.pooled()[:, None], modality.present[:, None]) if pool else modality
-    values, mask = values.float().cpu(), mask.cpu()
+def _rows(modality: Modality) -> list[torch.Tensor | None]:
+    values, mask = modality.values.float().cpu(), modality.mask.cpu()
     return [values[i, mask[i]] if mask[i].any() else None for i in range(len(values))]
 
 

@@ -1,0 +1,48 @@
+"""A small convolutional network for pictures, to be trained from scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import nn
+
+from mmbook.encoders.grid import grid_tokens
+from mmbook.modality import Modality
+from mmbook.registry import register
+
+
+@register
+class SmallCNN(nn.Module):
+    """Pictures ``(B, T, 3, H, W)`` to grid tokens ``(B, T * h * w, channels[-1])``.
+
+    Each stage halves H and W. It is a 3 × 3 convolution of stride 2, group norm (Wu and He 2018, https://arxiv.org/abs/1803.08494)
+    and ReLU. Why group norm and not batch norm: it normalises each picture by itself. The output for a
+    picture is then the same in any company, in training too, and a batch of one is as good as a batch of a
+    hundred.
+
+    Args:
+        channels: of each stage; the last is `out_dim`.
+        groups: of the group norm; every number of channels must be a multiple of it.
+    """
+
+    reads: ClassVar[str] = "image"
+
+    def __init__(self, channels: Sequence[int] = (32, 64, 128), groups: int = 8) -> None:
+        super().__init__()
+        if not channels or any(c % groups for c in channels):
+            raise ValueError(
+                f"channels are {tuple(channels)}; give at least one, each a multiple of groups {groups}"
+            )
+        self.out_dim = channels[-1]
+        stages: list[nn.Module] = []
+        for before, after in zip((3, *channels), channels, strict=False):
+            # no bias: group norm has one
+            stages.append(nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1, bias=False))
+            stages.append(nn.GroupNorm(groups, after))
+            stages.append(nn.ReLU(inplace=True))
+        self.stages = nn.Sequential(*stages)
+
+    def forward(self, images: Modality) -> Modality:
+        """Values ``(B, T, 3, H, W)`` to tokens ``(B, T * h * w, out_dim)``; see `grid_tokens`."""
+        return grid_tokens(self.stages, images)

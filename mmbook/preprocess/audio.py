@@ -1,0 +1,120 @@
+"""Sound: decoded, made mono, resampled."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmbook.registry import register
+
+
+@register
+class AudioProcessor:
+    """A sound to a waveform ``(T,)`` float32, mono, at `rate` samples a second.
+
+    Takes a file's path, a pair (array, rate), or a one-dimensional float tensor that is at `rate` already. An
+    array is ``(N,)`` or ``(N, channels)``, float in [-1, 1] or integers, which are scaled by their type's
+    range. Channels are averaged. Only the first `max_seconds` are kept.
+
+    Args:
+        rate: samples a second of the output.
+        max_seconds: longest output.
+    """
+
+    def __init__(self, rate: int = 16000, max_seconds: float = 10.0) -> None:
+        if rate < 1 or max_seconds <= 0:
+            raise ValueError(f"rate is {rate} and max_seconds {max_seconds}; both must be above 0")
+        self.rate = rate
+        self.max_seconds = max_seconds
+
+    def __call__(self, audio: str | os.PathLike[str] | tuple[Any, int] | Tensor) -> Tensor:
+        """``(T,)`` float32, 1 <= T <= ``rate * max_seconds``.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: a file that is empty, cut off or no sound (the message has its name); an array without
+                samples, with NaN or infinity, or of another shape.
+            TypeError: another kind of object.
+        """
+        if isinstance(audio, str | os.PathLike):
+            name = os.fspath(audio)
+            wave, rate = read_sound(name, self.max_seconds)
+        elif isinstance(audio, tuple) and len(audio) == 2:
+            name, rate = "the array", audio[1]
+            wave = torch.as_tensor(audio[0])
+        elif isinstance(audio, Tensor):
+            name, rate, wave = "the tensor", self.rate, audio
+        else:
+            raise TypeError(
+                f"AudioProcessor got {type(audio).__name__}; it takes a path, (array, rate), or a 1-D float "
+                f"tensor at {self.rate} Hz. A sound that is missing is left out of the row"
+            )
+        if int(rate) != rate or rate < 1:
+            raise ValueError(f"{name} has a rate of {rate}; give samples a second, such as 16000")
+        wave = self._mono(wave, name)[: max(1, round(self.max_seconds * rate))]
+        if rate != self.rate:
+            from torchaudio.functional import resample
+
+            wave = resample(wave, int(rate), self.rate)
+        return wave[: max(1, round(self.max_seconds * self.rate))].contiguous()
+
+    def _mono(self, wave: Tensor, name: str) -> Tensor:
+        """``(N,)`` or ``(N, channels)`` of any number type to ``(N,)`` float32."""
+        if wave.dim() not in (1, 2) or (wave.dim() == 2 and wave.shape[1] > 32):
+            raise ValueError(
+                f"{name} has shape {tuple(wave.shape)}; it must be (N,) or (N, channels), "
+                f"time first: transpose it"
+            )
+        if wave.numel() == 0:
+            raise ValueError(f"{name} has no samples; leave it out of the row")
+        if not wave.is_floating_point():
+            wave = _scaled(wave, name)
+        wave = wave.float()
+        wave = wave.mean(dim=1) if wave.dim() == 2 else wave
+        if not wave.isfinite().all():
+            raise ValueError(f"{name} contains NaN or infinity; repair it or leave it out")
+        return wave
+
+
+def read_sound(name: str, max_seconds: float) -> tuple[Tensor, int]:
+    """The first `max_seconds` of a file as ``(N, channels)`` float32, and its rate.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file that is no sound, or that ends before the length its header states.
+    """
+    import soundfile
+
+    if not Path(name).is_file():
+        raise FileNotFoundError(f"no sound file at {name}")
+    try:
+        info = soundfile.info(name, verbose=True)
+        frames = min(info.frames, round(max_seconds * info.samplerate) + 1)
+        wave, rate = soundfile.read(name, frames=frames, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(
+            f"cannot read a sound from {name}: {error}. Replace the file or leave it out"
+        ) from error
+    # libsndfile reads a cut-off WAV or AIFF to where it ends and says so only in its log, "data : 32000
+    # (should be 12000)". The largest numbers stand for "not known" in the header of a sound that was
+    # streamed.
+    stated = re.search(r"(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", info.extra_info)
+    if len(wave) < frames or (stated and int(stated[2]) < int(stated[1]) < 2**31 - 1):
+        raise ValueError(
+            f"{name} is cut off: it ends before the length that its header states. Fetch it again"
+        )
+    return torch.from_numpy(wave), rate
+
+
+def _scaled(wave: Tensor, name: str) -> Tensor:
+    """Integers to floats in [-1, 1]."""
+    if wave.dtype == torch.uint8:  # the one unsigned type: silence is 128
+        return (wave.float() - 128) / 128
+    if wave.dtype not in (torch.int16, torch.int32):
+        raise ValueError(f"{name} has samples of {wave.dtype}; give float in [-1, 1], int16, int32 or uint8")
+    return wave.double() / -float(torch.iinfo(wave.dtype).min)

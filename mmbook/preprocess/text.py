@@ -1,0 +1,87 @@
+"""Text: cleaned, cut into word pieces, numbered."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mmbook.registry import register
+
+_HIDDEN = re.compile(r"<!--.*?-->|<(script|style)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
+# Tags inside a word's line: they go without a trace. All others stand between words: a space takes their
+# place.
+_INLINE = re.compile(
+    r"</?(?:a|abbr|b|code|em|font|i|mark|s|small|span|strong|sub|sup|u)(?:\s[^<>]*)?>", re.IGNORECASE
+)
+_TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
+
+
+def clean(text: str) -> str:
+    """`text` as a reader sees it: no HTML tags, entities resolved, one form for each letter, single spaces.
+
+    Tags go before entities are resolved, so that a text *about* ``&lt;b&gt;`` keeps it. Letters with accents
+    are composed (Unicode NFC): "é" can be one code point or two, which look the same and would be different
+    word pieces. Case, punctuation and emoji stay: they carry feeling.
+    """
+    text = _HIDDEN.sub(" ", text)
+    text = _TAG.sub(" ", _INLINE.sub("", text))
+    text = unicodedata.normalize("NFC", html.unescape(text))
+    return " ".join(text.split())
+
+
+@register
+class TextProcessor:
+    """A string to word-piece ids ``(T,)`` long, from [CLS] to [SEP].
+
+    The empty string is a legal text, [CLS][SEP]. A *missing* text is no string at all: leave it out of the
+    row.
+
+    Args:
+        tokenizer: name of an asset, or path of a ``tokenizer.json``.
+        max_length: longest T; the rest of the text is dropped, [SEP] stays.
+    """
+
+    def __init__(self, tokenizer: str = "minilm-tokenizer", max_length: int = 64) -> None:
+        from tokenizers import Tokenizer
+
+        from mmbook import assets
+
+        if max_length < 2:
+            raise ValueError(f"max_length is {max_length}; [CLS] and [SEP] alone need 2")
+        path = tokenizer if tokenizer.endswith(".json") else assets.path(tokenizer)
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f"no tokenizer file at {path}; give a tokenizer.json or the name of an asset"
+            )
+        self.max_length = max_length
+        self.tokenizer = Tokenizer.from_file(str(path))
+        # the file may bring a padding and a truncation of its own; collate pads, and max_length cuts
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(max_length)
+
+    def __call__(self, text: str) -> Tensor:
+        """Ids ``(T,)`` long, 2 <= T <= `max_length`.
+
+        Raises:
+            TypeError: not a string.
+        """
+        if not isinstance(text, str):
+            raise TypeError(
+                f"TextProcessor got {type(text).__name__} {text!r:.60}; it takes one str. "
+                f"A text that is missing is left out of the row"
+            )
+        return torch.tensor(self.tokenizer.encode(clean(text)).ids, dtype=torch.long)
+
+    def tokens(self, ids: Tensor | Sequence[int]) -> list[str]:
+        """The word pieces of ids ``(T,)``, as in ``["[CLS]", "un", "##forget", "##table", "[SEP]"]``."""
+        return [str(self.tokenizer.id_to_token(int(i))) for i in ids]
+
+    def decode(self, ids: Tensor | Sequence[int]) -> str:
+        """The text of ids ``(T,)``, as far as the tokenizer kept it (MiniLM's lower-cases)."""
+        return self.tokenizer.decode([int(i) for i in ids])
