@@ -10,6 +10,7 @@ from typing import Any
 
 from mmbook.modality import Modality, collate
 from mmbook.scale import scale  # bound here, so that the function hides the submodule of the same name
+from mmbook.versions import versions
 
 __version__ = "0.1.0"
 
@@ -19,7 +20,7 @@ _HOME = {
     "Trainer": "train",
 }
 
-__all__ = ["Modality", "MultimodalModel", "Trainer", "__version__", "collate", "scale"]
+__all__ = ["Modality", "MultimodalModel", "Trainer", "__version__", "collate", "scale", "versions"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,23 @@
+"""The datasets of the book. Names load on first use, so that importing the package stays cheap."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# Public names, and the modules they live in.
+_HOME = {
+    "Post": "reviews",
+    "Reviews": "reviews",
+    "from_arrays": "arrays",
+}
+
+__all__ = ["Post", "Reviews", "from_arrays"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"mmbook.data.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'mmbook.data' has no attribute {name!r}")

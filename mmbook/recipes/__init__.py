@@ -1,0 +1,8 @@
+"""Recipes: results that several chapters start from, computed once by the rest of the package and kept.
+
+A recipe is keyed by the source code that makes it, so that a stale result is never read.
+"""
+
+from mmbook.recipes.reviews import pretrained_encoders, review_features, speech_encoder
+
+__all__ = ["pretrained_encoders", "review_features", "speech_encoder"]
