@@ -18,6 +18,7 @@ from mmbook.encoders.lstm import LSTM
 from mmbook.encoders.mel_cnn import MelCNN
 from mmbook.encoders.mobilenet import MobileNetV2
 from mmbook.encoders.pooled import Pooled
+from mmbook.encoders.projected import Projected
 from mmbook.encoders.small_cnn import SmallCNN
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "MelCNN",
     "MobileNetV2",
     "Pooled",
+    "Projected",
     "SmallCNN",
     "build_encoder",
 ]

@@ -69,6 +69,8 @@ def _rows(modality: Modality) -> list[torch.Tensor | None]:
 class Features(nn.Module):
     """The encoder that does nothing: its input is features ``(B, T, out_dim)`` already."""
 
+    reads = "features"
+
     def __init__(self, out_dim: int) -> None:
         super().__init__()
         self.out_dim = out_dim

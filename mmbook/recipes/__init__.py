@@ -3,6 +3,6 @@
 A recipe is keyed by the source code that makes it, so that a stale result is never read.
 """
 
-from mmbook.recipes.reviews import pretrained_encoders, review_features, speech_encoder
+from mmbook.recipes.reviews import perceiver, pretrained_encoders, review_features
 
-__all__ = ["pretrained_encoders", "review_features", "speech_encoder"]
+__all__ = ["perceiver", "pretrained_encoders", "review_features"]

@@ -1,0 +1,21 @@
+"""What the Makefile calls: execute the notebooks, render the book, keep addresses and notebooks in order.
+
+Each module is run from the top of the repository as ``python -m tools.<name>``; all paths are relative to it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class Stop(Exception):
+    """A mistake that the reader can mend; its text says what it is and what to do."""
+
+
+def run_main(main: Callable[..., None], *arguments: object) -> None:
+    """Run a tool's `main`; for a `Stop` print its text alone, without a traceback, and fail."""
+    try:
+        main(*arguments)
+    except Stop as stop:
+        sys.exit(str(stop))
