@@ -1,4 +1,4 @@
-"""mmbook: encoders, fusion modules, trainer and evaluation for *Multimodal Models: Principles, Practice, Comparison*.
+"""What the chapters of *Multimodal Models: Principles, Practice, Comparison* call: encoders, fusion, trainer.
 
 Importing it is cheap: transformers, torchvision and torchmetrics load only where they are used.
 """

@@ -168,9 +168,8 @@ def _kept(asset: Asset) -> Path:
     return cache_dir() / "assets" / asset.name / asset.file
 
 
-_hashes: dict[
-    Path, tuple[int, int, str]
-] = {}  # size, mtime in ns and SHA-256: hashing 90 MB at each call is too slow
+# size, mtime in ns and SHA-256: hashing 90 MB at each call is too slow
+_hashes: dict[Path, tuple[int, int, str]] = {}
 
 
 def _intact(file: Path, asset: Asset) -> bool:

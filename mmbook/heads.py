@@ -47,7 +47,8 @@ class Classification(nn.Module):
 
 @register
 class Regression(nn.Module):
-    """`num_targets` numbers: ``(B, num_targets)``, mean squared error against labels ``(B,)`` or ``(B, num_targets)``.
+    """`num_targets` numbers: ``(B, num_targets)``, mean squared error against labels ``(B, num_targets)``, or
+    ``(B,)`` where there is one.
 
     Args: as in `Classification`.
     """
@@ -67,6 +68,43 @@ class Regression(nn.Module):
             return HeadOutput(values, None)
         # reshape, or (B, 1) against (B,) would broadcast to (B, B) and train on nonsense
         return HeadOutput(values, F.mse_loss(values.float(), labels.float().reshape(values.shape)))
+
+
+@register
+class Detection(nn.Module):
+    """What and where, for one object a sample: a class and a box.
+
+    Logits ``(B, num_classes + 4)``: the class logits, then the box's centre x, centre y, width and height as
+    shares of the picture, before a sigmoid. Labels ``(B, 5)``: class, then the box in [0, 1]. The loss is
+    cross-entropy plus `box_weight` times the mean absolute error of the box.
+
+    Args: as in `Classification`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_classes: int,
+        hidden: int | None = None,
+        dropout: float = 0.0,
+        box_weight: float = 5.0,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.box_weight = num_classes, box_weight
+        self.net = _readout(dim, num_classes + 4, hidden, dropout)
+
+    def forward(self, fused: Tensor, labels: Tensor | None = None) -> HeadOutput:
+        logits = self.net(fused)
+        if labels is None:
+            return HeadOutput(logits, None)
+        kind, box = self.split(logits.float())
+        what = F.cross_entropy(kind, labels[:, 0].long())
+        where = F.l1_loss(box, labels[:, 1:].float())
+        return HeadOutput(logits, what + self.box_weight * where)
+
+    def split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits ``(B, num_classes)`` and boxes ``(B, 4)`` in [0, 1]."""
+        return logits[:, : self.num_classes], logits[:, self.num_classes :].sigmoid()
 
 
 def _readout(dim: int, out: int, hidden: int | None, dropout: float) -> nn.Module:

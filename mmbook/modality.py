@@ -22,7 +22,8 @@ class Modality(NamedTuple):
     Attributes:
         values: ``(B, T, ...)``. Token ids ``(B, T)`` long; waveform ``(B, T)`` float at 16 kHz;
             video ``(B, T, 3, H, W)``, of which an image is one frame; features ``(B, T, D)``.
-        mask: ``(B, T)`` bool, True where the value is real. A sample that lacks the modality has a row of False.
+        mask: ``(B, T)`` bool, True where the value is real. A sample that lacks the modality has a row of
+            False.
     """
 
     values: Tensor
@@ -30,14 +31,17 @@ class Modality(NamedTuple):
 
     @property
     def present(self) -> Tensor:
-        """``(B,)`` bool: which samples have this modality at all."""
+        """``(B,)`` bool: which samples have this modality at all.
+
+        Code to be compiled writes ``mask.any(dim=1)``: torch 2.6 cannot trace the property of a named tuple.
+        """
         return self.mask.any(dim=1)
 
     def cleaned(self, fill: float = 0) -> Modality:
         """The same with `fill` wherever the mask is False.
 
-        What lies under the mask may be anything, NaN and impossible ids included. Multiplying it by zero would
-        not remove it, since ``0 * nan`` is NaN; it has to be overwritten before the first operation.
+        What lies under the mask may be anything, NaN and impossible ids included. Multiplying it by zero
+        would not remove it, since ``0 * nan`` is NaN; it has to be overwritten before the first operation.
         """
         mask = self.mask.reshape(self.mask.shape + (1,) * (self.values.dim() - 2))
         return Modality(self.values.masked_fill(~mask, fill), self.mask)
@@ -53,15 +57,16 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
     """Pad rows of a dataset into one batch, with a mask for each modality.
 
     Args:
-        rows: each ``{name: Tensor (T, ...), "labels": ..., "id": ...}``. A modality may be absent from a row or None.
-            One that is absent from every row is left out of the batch.
+        rows: each ``{name: Tensor (T, ...), "labels": ..., "id": ...}``. A modality may be absent from a row
+            or None. One that is absent from every row is left out of the batch.
 
     Returns:
-        ``name`` -> ``(B, T, ...)`` padded with zeros, ``name_mask`` -> ``(B, T)`` bool, and ``labels`` and ``ids``
-        where the rows have them.
+        ``name`` -> ``(B, T, ...)`` padded with zeros, ``name_mask`` -> ``(B, T)`` bool, and ``labels`` and
+        ``ids`` where the rows have them.
 
     Raises:
-        ValueError: no rows; a key in some rows only (labels, id); shapes that differ beyond the first dimension.
+        ValueError: no rows; a key in some rows only (labels, id); shapes that differ beyond the first
+            dimension.
     """
     if not rows:
         raise ValueError("collate got no rows; a batch needs at least one")
@@ -110,7 +115,8 @@ def group(batch: Mapping[str, Any], names: Sequence[str]) -> dict[str, Modality]
     A missing ``<name>_mask`` means that everything is real.
 
     Raises:
-        ValueError: a key that is neither a name, nor a name's mask, nor one of labels, ids, num_items_in_batch.
+        ValueError: a key that is neither a name, nor a name's mask, nor one of labels, ids,
+            num_items_in_batch.
     """
     masks = [f"{name}_mask" for name in names]
     for key in batch:

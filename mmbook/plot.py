@@ -1,4 +1,4 @@
-"""The few plots that chapters share, in colours that colour-blind readers can tell apart, on light and dark pages."""
+"""The few plots that chapters share, in colours that colour-blind readers can tell apart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from mmbook.evaluate import Interval
 
-# Okabe and Ito's palette (2008), https://jfly.uni-koeln.de/color/, without its yellow, which is lost on white.
+# Okabe and Ito's palette (2008), https://jfly.uni-koeln.de/color/, without its yellow, which is lost on
+# white.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 # One colour for each modality, the same in every chapter.
 COLOURS = {"text": BLUE, "image": ORANGE, "audio": GREEN, "video": PURPLE}
@@ -37,8 +38,8 @@ def history(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.plot(table.epoch, table.loss, color=BLUE, label="training")
     if "valid_loss" in table:
         ax.plot(table.epoch, table.valid_loss, color=RED, linestyle="--", label="validation")
-        best = table.valid_loss.idxmin()
-        ax.plot(table.epoch[best], table.valid_loss[best], "o", color=RED)
+        best = table.valid_loss.argmin()
+        ax.plot(table.epoch.iloc[best], table.valid_loss.iloc[best], "o", color=RED)
     ax.set(xlabel="epoch", ylabel="loss (nats)")
     ax.legend(frameon=False)
     return ax
@@ -58,7 +59,8 @@ def intervals(
     for label, found in rows.items():
         ax.plot([found.low, found.high], [places[label]] * 2, color=BLUE, linewidth=2)
         ax.plot(found.mean, places[label], "o", color=BLUE)
-    for (name, values), shape, colour in zip((marks or {}).items(), "|DX", (GREY, ORANGE, GREEN)):
+    looks = zip("|DX", (GREY, ORANGE, GREEN), strict=True)
+    for (name, values), (shape, colour) in zip((marks or {}).items(), looks, strict=False):
         known = [label for label in rows if label in values]
         ax.scatter(
             [values[k] for k in known],

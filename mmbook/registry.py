@@ -1,7 +1,7 @@
 """Every encoder, fusion, head and processor can say how it was made, in JSON, and be made again from that.
 
-A decorator records the arguments of the constructor; no base class and no pickle is needed, and a model on disk
-is a readable config beside its weights.
+A decorator records the arguments of the constructor; no base class and no pickle is needed, and a model on
+disk is a readable config beside its weights.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ REGISTRY: dict[str, type] = {}
 def register(cls: T) -> T:
     """Class decorator: list `cls` by name, and keep its constructor's arguments in ``self.config``.
 
-    The arguments must be what JSON can hold (None, bool, int, float, str, list, dict), or registered objects, which
-    stand in the config by their own config. Tuples come back as lists.
+    The arguments must be what JSON can hold (None, bool, int, float, str, list, dict), or registered objects,
+    which stand in the config by their own config. Tuples come back as lists.
     """
     if cls.__name__ in REGISTRY:
         raise ValueError(f"two classes are registered as {cls.__name__!r}; rename one")
-    init = cls.__init__
+    init = cls.__init__  # type: ignore[misc]  # fears the __init__ of a subclass; cls is the class itself
     signature = inspect.signature(init)
 
     @functools.wraps(init)
@@ -38,7 +38,7 @@ def register(cls: T) -> T:
         init(self, *args, **kwargs)
         self.config = json.loads(json.dumps(config, default=_config_of))
 
-    cls.__init__ = recording
+    cls.__init__ = recording  # type: ignore[misc]
     REGISTRY[cls.__name__] = cls
     return cls
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmbook.evaluate import bootstrap, classification_metrics, paired, regression_metrics
+from mmbook.evaluate import classification_metrics, interval, paired, regression_metrics
 
 
 def test_classification_metrics_by_hand():
@@ -28,20 +28,51 @@ def test_regression_metrics_by_hand():
     assert found["correlation"] == pytest.approx(np.corrcoef(a, b)[0, 1], rel=1e-4)
 
 
-def coverage(clustered: bool, trials: int = 200) -> float:
-    """How often the interval holds the truth (0) when 20 pictures, each with an effect of its own, repeat."""
+def trial(rng, names):
+    """200 scores around 0; 20 pictures and 15 voices have an effect each; no sentence occurs twice."""
+    ids = {
+        "picture": rng.integers(20, size=200),
+        "voice": rng.integers(15, size=200),
+        "sentence": np.arange(200),
+    }
+    scores = (
+        rng.normal(size=20)[ids["picture"]] + rng.normal(size=15)[ids["voice"]] + rng.normal(size=200) * 2
+    )
+    return scores, {name: ids[name] for name in names}
+
+
+def coverage(names, trials=400):
+    """How often the interval holds the truth, 0."""
     rng, hits = np.random.default_rng(0), 0
-    for trial in range(trials):
-        picture = rng.integers(20, size=200)
-        scores = rng.normal(size=20)[picture] + rng.normal(size=200)
-        found = bootstrap(scores, {"picture": picture} if clustered else None, draws=300, seed=trial)
+    for _ in range(trials):
+        found = interval(*trial(rng, names))
         hits += found.low <= 0 <= found.high
     return hits / trials
 
 
-def test_intervals_cover_only_when_they_know_what_repeats():
-    assert coverage(clustered=True) > 0.87
-    assert coverage(clustered=False) < 0.7, "ignoring the repeats must be seen to fail, or the test shows nothing"
+def test_intervals_cover_at_their_rate_only_when_they_know_what_repeats():
+    assert 0.90 < coverage(("picture", "voice")) < 0.98
+    assert 0.90 < coverage(("picture", "voice", "sentence")) < 0.98, (
+        "a factor that never repeats changes nothing"
+    )
+    assert coverage(("sentence",)) < 0.75, (
+        "ignoring the repeats must be seen to fail, or the test shows nothing"
+    )
+
+
+def test_without_repeats_it_is_the_textbook_interval():
+    from scipy.stats import t
+
+    scores = np.random.default_rng(0).normal(size=50)
+    half = t.ppf(0.975, 49) * scores.std(ddof=1) / np.sqrt(50)
+    found = interval(scores)
+    assert (found.mean - found.low, found.high - found.mean) == pytest.approx((half, half))
+
+
+def test_seeds_that_differ_widen_the_interval():
+    base = np.random.default_rng(0).normal(size=100)
+    calm, wild = np.stack([base] * 5), np.stack([base + shift for shift in (-1, -0.5, 0, 0.5, 1)])
+    assert interval(wild).high - interval(wild).low > 2 * (interval(calm).high - interval(calm).low)
 
 
 def test_paired_interval_sees_a_difference_that_unpaired_ones_hide():
@@ -49,13 +80,14 @@ def test_paired_interval_sees_a_difference_that_unpaired_ones_hide():
     difficulty = rng.normal(size=300) * 10
     ours, theirs = difficulty + 0.3 + rng.normal(size=300) * 0.1, difficulty
     assert paired(ours, theirs).low > 0
-    assert bootstrap(ours).low < bootstrap(theirs).high
+    assert interval(ours).low < interval(theirs).high
 
 
-def test_bootstrap_is_deterministic_and_refuses_shapes_that_do_not_fit():
+def test_intervals_refuse_what_does_not_fit():
     scores = np.random.default_rng(0).random((3, 40))
-    assert bootstrap(scores, seed=1) == bootstrap(scores, seed=1)
     with pytest.raises(ValueError, match="40 samples"):
-        bootstrap(scores, {"voice": np.arange(39)})
+        interval(scores, {"voice": np.arange(39)})
+    with pytest.raises(ValueError, match="one 'voice'"):
+        interval(scores, {"voice": np.zeros(40)})
     with pytest.raises(ValueError, match="same samples"):
         paired(scores, scores[:, :39])

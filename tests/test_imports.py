@@ -8,7 +8,9 @@ import pytest
 HEAVY = ("transformers", "torchvision", "torchaudio", "torchmetrics", "pandas", "matplotlib", "accelerate")
 
 
-@pytest.mark.parametrize("module", ["mmbook", "mmbook.preprocess", "mmbook.fusion", "mmbook.encoders", "mmbook.data"])
+@pytest.mark.parametrize(
+    "module", ["mmbook", "mmbook.preprocess", "mmbook.fusion", "mmbook.encoders", "mmbook.data"]
+)
 def test_light_import(module):
     code = f"import sys, {module}; print([m for m in {HEAVY!r} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -35,8 +35,8 @@ def their_model():
         attention_probs_dropout_prob=0.0,
     )
     model = transformers.BertForSequenceClassification(config)
-    # Its loss is a plain mean too, but transformers 5.23 infers the contrary from **kwargs in its forward: without
-    # this, transformers' own trainer gives it four times the gradient at accumulation 4.
+    # Its loss is a plain mean too, but transformers 5.23 infers the contrary from **kwargs in its forward:
+    # without this, transformers' own trainer gives it four times the gradient at accumulation 4.
     model.accepts_loss_kwargs = False
     return model
 
@@ -44,7 +44,8 @@ def their_model():
 def their_data():
     g = torch.Generator().manual_seed(0)
     ids = torch.randint(1, 50, (SAMPLES, 6), generator=g)
-    return [{"input_ids": ids[i], "attention_mask": torch.ones(6).long(), "labels": i % 2} for i in range(SAMPLES)]
+    mask = torch.ones(6).long()
+    return [{"input_ids": ids[i], "attention_mask": mask, "labels": i % 2} for i in range(SAMPLES)]
 
 
 CASES = {
@@ -64,7 +65,8 @@ def catch_gradient(optimizer, caught, model):
     """Keep the gradient at the optimiser's first step."""
 
     def hook(*_):
-        caught or caught.update({n: p.grad.detach().clone() for n, p in model.named_parameters() if p.grad is not None})
+        found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        caught or caught.update({n: gradient.detach().clone() for n, gradient in found.items()})
 
     optimizer.register_step_pre_hook(hook)
 
@@ -120,11 +122,13 @@ def test_both_trainers_see_the_gradient_of_the_whole_batch(case, accumulate, tmp
     for found in (under_ours(case, accumulate)[0], under_transformers(case, accumulate, tmp_path)[0]):
         assert found.keys() == expected.keys()
         for name, gradient in expected.items():
-            torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(
+                found[name], gradient, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
+            )
 
 
 def test_without_the_flag_accumulation_would_be_wrong(tmp_path, monkeypatch):
-    """The one line in MultimodalModel that makes the test above pass is needed: transformers assumes otherwise."""
+    """The line in MultimodalModel that makes the test above pass is needed: transformers infers otherwise."""
     monkeypatch.setattr("mmbook.MultimodalModel.accepts_loss_kwargs", True)
     found = under_transformers("ours", 4, tmp_path)[0]
     name, gradient = next(iter(whole_batch_gradient("ours").items()))

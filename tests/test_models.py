@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from mmbook import Modality, MultimodalModel, collate
 from mmbook.data.arrays import from_arrays
-from mmbook.encoders import MelCNN, Pooled, SmallCNN
+from mmbook.encoders import Flattened, MelCNN, Pooled, SmallCNN
 from mmbook.fusion import FUSIONS, build_fusion
-from mmbook.heads import Classification, Regression
+from mmbook.heads import Classification, Detection, Regression
 from mmbook.models import encode_dataset, fusion_on_features
 from mmbook.preprocess import AudioProcessor, ImageProcessor
 
@@ -65,7 +65,8 @@ def test_forward_names_an_unknown_key():
 
 def test_encoders_and_fusion_must_fit():
     with pytest.raises(ValueError, match="'image': 5.*'image': 16"):
-        MultimodalModel({"image": SmallCNN(channels=(8, 16))}, build_fusion("concat", {"image": 5}, 4), Classification(4, 2))
+        fusion = build_fusion("concat", {"image": 5}, 4)
+        MultimodalModel({"image": SmallCNN(channels=(8, 16))}, fusion, Classification(4, 2))
 
 
 NEW_PROCESS = """
@@ -164,8 +165,8 @@ def test_encoded_features_give_the_same_answer_as_the_whole_model(pool):
     if pool:
         model.encoders = torch.nn.ModuleDict({n: Pooled(e) for n, e in model.encoders.items()}).eval()
     rows = [
-        {"image": x["image"][i] if i != 1 else None, "audio": x["audio"][i][x["audio_mask"][i]], "labels": i % 2}
-        for i in range(5)
+        {"image": image if i != 1 else None, "audio": audio[mask], "labels": i % 2}
+        for i, (image, audio, mask) in enumerate(zip(x["image"], x["audio"], x["audio_mask"], strict=True))
     ]
     features = encode_dataset(dict(model.encoders), rows, batch_size=2)
     assert not pool or features.arrays["image"].shape[1] == 1
@@ -196,3 +197,27 @@ def test_from_arrays_and_fusion_on_features_are_five_lines(tmp_path):
     model = fusion_on_features(data.dims, "attention", num_classes=2)
     assert model(**collate([data[i] for i in range(4)])).logits.shape == (4, 2)
     assert isinstance(Modality(torch.ones(1, 1), torch.ones(1, 1).bool()), tuple)
+
+
+def test_detection_loss_is_zero_only_at_the_right_class_and_box():
+    head = Detection(1, 3)
+    box = torch.tensor([[0.2, 0.4, 0.3, 0.6]])
+    labels = torch.cat([torch.tensor([[1.0]]), box], dim=1)
+    head.net = torch.nn.Identity()
+    sure = torch.cat([torch.tensor([[0.0, 50.0, 0.0]]), box.logit()], dim=1)
+    assert head(sure, labels).loss < 1e-5
+    moved = torch.cat([sure[:, :3], (box + 0.1).logit()], dim=1)
+    torch.testing.assert_close(head(moved, labels).loss, torch.tensor(0.5))  # 5 times 0.1
+    assert head(torch.cat([sure[:, [1, 0, 2]], sure[:, 3:]], dim=1), labels).loss > 10
+
+
+def test_flattened_keeps_places_and_names_a_wrong_size():
+    grid = SmallCNN(channels=(8, 16))
+    image = Modality(torch.randn(2, 1, 3, 32, 32), torch.tensor([[True], [False]]))
+    tokens = grid(image)
+    flat = Flattened(grid, tokens.values.shape[1])
+    values, mask = flat(image)
+    torch.testing.assert_close(values[0, 0].reshape(-1, 16), tokens.values[0])
+    assert values.shape == (2, 1, flat.out_dim) and mask.tolist() == [[True], [False]]
+    with pytest.raises(ValueError, match="made for 7"):
+        Flattened(grid, 7)(image)

@@ -18,7 +18,8 @@ def data(count=160, seed=0, task="classes"):
     rng = np.random.default_rng(seed)
     a, b = rng.normal(size=(count, 3, 4)), rng.normal(size=(count, 5))
     score = a.mean(axis=1) @ [2, -2, 0, 0] + b @ [1, -1, 0, 0, 0]
-    return from_arrays({"a": a, "b": b}, (score > 0).astype(int) if task == "classes" else score, {"a": rng.integers(1, 4, count)})
+    labels = (score > 0).astype(int) if task == "classes" else score
+    return from_arrays({"a": a, "b": b}, labels, {"a": rng.integers(1, 4, count)})
 
 
 def trainer(fusion="concat", model_seed=0, **changes):
@@ -27,8 +28,8 @@ def trainer(fusion="concat", model_seed=0, **changes):
     train = data(task=task)
     kind = {"num_classes": 2} if task == "classes" else {"num_targets": 1}
     model = fusion_on_features(train.dims, fusion, width=8, **kind, dropout=changes.pop("dropout", 0.0))
-    options = dict(epochs=3, batch_size=16, lr=0.01, seed=0, device="cpu", progress=False) | changes
-    return Trainer(model, train, data(seed=1, task=task), **options)
+    options = {"epochs": 3, "batch_size": 16, "lr": 0.01, "seed": 0, "device": "cpu", "progress": False}
+    return Trainer(model, train, data(seed=1, task=task), **(options | changes))
 
 
 def test_it_learns_and_writes_history():
@@ -53,7 +54,8 @@ def test_regression_reports_error_and_correlation():
 def test_two_runs_with_one_seed_are_equal_to_the_last_bit(optimizer):
     first, second = (trainer(dropout=0.2, optimizer=optimizer) for _ in range(2))
     a, b = first.fit(), second.fit()
-    assert all(torch.equal(p, q) for p, q in zip(first.model.parameters(), second.model.parameters(), strict=True))
+    weights = zip(first.model.parameters(), second.model.parameters(), strict=True)
+    assert all(torch.equal(p, q) for p, q in weights)
     columns = [c for c in a if c != "samples_per_second"]
     assert a[columns].equals(b[columns])
     assert not a[columns].equals(trainer(dropout=0.2, optimizer=optimizer, seed=1).fit()[columns])
@@ -61,7 +63,7 @@ def test_two_runs_with_one_seed_are_equal_to_the_last_bit(optimizer):
 
 def test_the_best_epoch_is_put_back_and_written(tmp_path):
     run = trainer(epochs=8, output_dir=tmp_path)
-    run.train_set.labels = 1 - run.train_set.labels  # it learns the opposite, so the last epoch is not the best
+    run.train_set.labels = 1 - run.train_set.labels  # it learns the opposite: the last epoch is not the best
     history = run.fit()
     assert history.valid_loss.idxmin() < len(history) - 1
     assert run.evaluate(run.valid_set)["loss"] == pytest.approx(history.valid_loss.min(), rel=1e-6)
@@ -106,11 +108,13 @@ def test_mixed_precision_leaves_the_model_as_it_was():
 
 
 def test_clipping_bounds_the_step():
-    run = trainer(optimizer="sgd", clip=1e-3, lr=1.0, epochs=1, batch_size=160, schedule="constant", warmup=0.0, weight_decay=0.0)
+    plain = {"schedule": "constant", "warmup": 0.0, "weight_decay": 0.0}
+    run = trainer(optimizer="sgd", clip=1e-3, lr=1.0, epochs=1, batch_size=160, **plain)
     before = [p.detach().clone() for p in run.model.parameters()]
     run.valid_set = None
     run.fit()
-    moved = math.sqrt(sum((p - q).pow(2).sum().item() for p, q in zip(run.model.parameters(), before, strict=True)))
+    pairs = zip(run.model.parameters(), before, strict=True)
+    moved = math.sqrt(sum((p - q).pow(2).sum().item() for p, q in pairs))
     assert moved == pytest.approx(1e-3, rel=1e-2)
 
 

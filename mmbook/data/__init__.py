@@ -7,12 +7,13 @@ from typing import Any
 
 # Public names, and the modules they live in.
 _HOME = {
+    "ArrayDataset": "arrays",
     "Post": "reviews",
     "Reviews": "reviews",
     "from_arrays": "arrays",
 }
 
-__all__ = ["Post", "Reviews", "from_arrays"]
+__all__ = ["ArrayDataset", "Post", "Reviews", "from_arrays"]
 
 
 def __getattr__(name: str) -> Any:

@@ -48,7 +48,7 @@ class ArrayDataset(Dataset):
         )
 
     def shuffled(self, name: str, seed: int = 0) -> ArrayDataset:
-        """The same samples with one modality dealt out anew among them: a control that keeps its distribution."""
+        """The same samples with one modality dealt out anew: a control that keeps its distribution."""
         self.select([name])
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         arrays = self.arrays | {name: self.arrays[name][order]}
@@ -63,7 +63,8 @@ def from_arrays(
     Args:
         arrays: name -> ``(N, T, D)``, or ``(N, D)`` for one vector per sample.
         labels: ``(N,)`` integers for classes; floats ``(N,)`` or ``(N, K)`` for regression.
-        lengths: name -> ``(N,)``, how many of the T steps are real (0: the sample lacks it). All, where not given.
+        lengths: name -> ``(N,)``, how many of the T steps are real (0: the sample lacks it). All, where not
+            given.
 
     Raises:
         ValueError: no arrays, shapes that do not fit each other, lengths outside 0..T or for an unknown name.

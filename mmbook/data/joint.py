@@ -10,13 +10,11 @@ give.
 
 - *Agreement*: words, face and voice say the same; half of all posts. Any one of them is enough (redundancy).
 - *Words only*: the words are meant, whatever the rest does. Praise through tears; grumbling with a smile or a
-cheerful
-  voice. Only the text knows.
+  cheerful voice. Only the text knows.
 - *Face and voice only*: harsh words with a laughing face and voice are fond mockery. The text misleads.
 - *Irony*: nice words while face and voice contradict each other are not meant. A smile speaks for the film
-when the
-  voice is cheerful, and against it when the voice is not: the sign of one modality's evidence depends on
-  another, which no sum of the three can express.
+  when the voice is cheerful, and against it when the voice is not: the sign of one modality's evidence
+  depends on another, which no sum of the three can express.
 
 In every combination one post in twenty carries the other label, so nothing predicts perfectly. A small search
 over tables of this kind showed only which round numbers leave each single modality well short of all three,

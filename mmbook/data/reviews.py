@@ -174,7 +174,7 @@ class Reviews(Dataset[dict[str, Any]]):
 
     @property
     def table(self) -> pd.DataFrame:
-        """One line for each post: its parts, their feelings, the story and the label."""
+        """One line for each post, with its parts, their feelings, the story and the label."""
         import pandas as pd
 
         spoken = speech.recordings()

@@ -2,7 +2,7 @@
 
 One neural voice (hibari, Apache-2.0) says neutral phrases. Its network predicts a spectrum and a pitch curve,
 and the waveform is made from both; between the two steps the curve is moved and stretched. With the rate at
-which the result is read, which scales all resonances as a longer or shorter vocal tract does, that makes 24
+which the result is read, which scales all resonances as a longer or shorter vocal tract does, that makes 36
 voices out of one.
 
 How feeling changes a voice follows what listeners use (Juslin and Laukka 2003,
@@ -87,6 +87,19 @@ VOICES = (
     Voice(216, 1.14, 0.92, 1.06, -26.5, -6.1, "train"),
     Voice(221, 1.16, 1.16, 1.00, -27.8, -0.6, "train"),
     Voice(237, 1.11, 1.12, 0.96, -27.2, -3.2, "test"),
+    # More for testing: an interval can be no narrower than a handful of test voices allows.
+    Voice(96, 0.92, 1.05, 0.94, -25.5, -0.1, "test"),
+    Voice(153, 1.05, 1.09, 0.99, -23.8, -0.0, "test"),
+    Voice(169, 1.07, 1.05, 1.07, -23.6, 3.6, "test"),
+    Voice(220, 1.13, 0.87, 1.00, -26.0, -8.0, "test"),
+    Voice(220, 1.11, 0.78, 1.01, -29.0, -3.9, "test"),
+    Voice(154, 1.00, 1.01, 0.92, -25.4, 3.4, "test"),
+    Voice(97, 0.88, 0.81, 1.02, -24.3, 2.4, "test"),
+    Voice(185, 1.09, 0.97, 1.00, -28.0, -0.6, "test"),
+    Voice(178, 1.07, 0.99, 1.07, -30.8, -4.6, "test"),
+    Voice(127, 0.93, 0.89, 0.94, -30.5, -7.1, "test"),
+    Voice(118, 0.91, 0.98, 1.04, -25.0, 4.8, "test"),
+    Voice(128, 0.91, 0.91, 1.07, -29.1, 9.0, "test"),
 )
 
 # What one unit of expression strength does, and the jitter of each cue on top (standard deviation).

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from mmbook.encoders.bert import Bert
+from mmbook.encoders.flattened import Flattened
 from mmbook.encoders.frozen import Frozen
 from mmbook.encoders.log_mel import LogMel
 from mmbook.encoders.lstm import LSTM
@@ -25,6 +26,7 @@ __all__ = [
     "ENCODERS",
     "LSTM",
     "Bert",
+    "Flattened",
     "Frozen",
     "LogMel",
     "MelCNN",

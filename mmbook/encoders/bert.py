@@ -129,7 +129,7 @@ class Bert(nn.Module):
         ids = text.cleaned().values
         # softmax over nothing is 0 / 0, which only some of torch's kernels catch: a row without a text looks
         # at its own padding, and is blanked at the end
-        attend = (mask | ~text.present[:, None])[:, None, None, :]  # (B, 1, 1, T)
+        attend = (mask | ~text.mask.any(dim=1, keepdim=True))[:, None, None, :]  # (B, 1, 1, T)
         x = self.words(ids) + self.segments.weight[0] + self.positions.weight[: ids.shape[1]]
         x = self.dropout(self.norm(x))
         for block in self.blocks:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from mmbook.modality import Modality
@@ -15,13 +17,16 @@ class Projected(nn.Module):
     The cheapest way to fit a frozen encoder to a task of its own: only the projection is trained.
     """
 
+    config: dict[str, Any]
+
     def __init__(self, encoder: nn.Module, width: int) -> None:
         super().__init__()
+        dim: Any = encoder.out_dim  # to a type checker every attribute of a module is a tensor or a module
         self.encoder = encoder
         self.out_dim = width
         self.reads = encoder.reads
-        self.norm = nn.LayerNorm(encoder.out_dim)
-        self.linear = nn.Linear(encoder.out_dim, width)
+        self.norm = nn.LayerNorm(dim)
+        self.linear = nn.Linear(dim, width)
 
     def forward(self, modality: Modality) -> Modality:
         values, mask = self.encoder(modality)

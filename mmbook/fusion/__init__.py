@@ -13,6 +13,8 @@ from torch import nn
 from mmbook.fusion.attention import Attention
 from mmbook.fusion.concat import Concat
 
+__all__ = ["FUSIONS", "Attention", "Concat", "build_fusion"]
+
 FUSIONS: dict[str, type[nn.Module]] = {"concat": Concat, "attention": Attention}
 
 

@@ -1,4 +1,4 @@
-"""Fusion by attention: look at all modalities, decide how much each counts for this sample, take the weighted sum."""
+"""Fusion by attention: decide how much each modality counts for this sample, and take the weighted sum."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from mmbook.registry import register
 class Attention(nn.Module):
     """``z = sum_m alpha_m u_m`` with ``alpha = softmax(s)`` over the modalities that are present.
 
-    Two steps, both softmax-weighted sums. Within a modality, each token t gets a weight ``beta_mt`` from its own
-    content, and ``u_m`` is the weighted sum of the projected tokens. Between modalities, the score
+    Two steps, both softmax-weighted sums. Within a modality, each token t gets a weight ``beta_mt`` from its
+    own content, and ``u_m`` is the weighted sum of the projected tokens. Between modalities, the score
 
         ``s_m = q . tanh(A u_m + C c)``, where ``c`` is the mean of the ``u_m`` that are present,
 
-    depends on ``u_m`` *and* on the others through ``c``: whether to believe the words may depend on the voice.
+    depends on ``u_m`` *and* on the others through ``c``: whether to believe the words may depend on the
+    voice.
 
     Args:
         dims: name -> width of that modality's features.
         out_dim: width of the fused vector, and of every ``u_m``.
         dropout: share of the projected features zeroed in training.
 
-    Source: additive attention, Bahdanau et al. (2015), https://arxiv.org/abs/1409.0473; over modalities, Hori et
-    al. (2017), *Attention-Based Multimodal Fusion for Video Description*, https://arxiv.org/abs/1701.03126.
+    Source: additive attention, Bahdanau et al. (2015), https://arxiv.org/abs/1409.0473; over modalities, Hori
+    et al. (2017), *Attention-Based Multimodal Fusion for Video Description*,
+    https://arxiv.org/abs/1701.03126.
     """
 
     def __init__(self, dims: dict[str, int], out_dim: int, dropout: float = 0.0) -> None:
@@ -47,8 +49,8 @@ class Attention(nn.Module):
     def forward(self, inputs: Mapping[str, Modality], return_weights: bool = False) -> Any:
         """Fuse features ``{name: (B, T, D)}`` to ``(B, out_dim)``.
 
-        With `return_weights`, also ``{name: (B, T)}``, the weights ``alpha_m * beta_mt``: each sample's sum to one
-        over all its real tokens (to zero where the sample has no modality at all).
+        With `return_weights`, also ``{name: (B, T)}``, the weights ``alpha_m * beta_mt``: each sample's sum
+        to one over all its real tokens (to zero where the sample has no modality at all).
         """
         vectors, betas, present = [], [], []
         for name, modality in complete(inputs, self.dims).items():
@@ -56,7 +58,7 @@ class Attention(nn.Module):
             beta = masked_softmax(self.token_score(torch.tanh(tokens)).squeeze(-1), modality.mask)  # (B, T)
             vectors.append(torch.einsum("bt,btd->bd", beta, tokens.to(beta.dtype)))
             betas.append(beta)
-            present.append(modality.present)
+            present.append(modality.mask.any(dim=1))
         u, real = torch.stack(vectors, dim=1), torch.stack(present, dim=1)  # (B, M, out_dim), (B, M)
         c = u.sum(dim=1, keepdim=True) / real.sum(dim=1).clamp(min=1)[:, None, None]  # u is zero where absent
         scores = self.score(torch.tanh(self.own(u) + self.context(c))).squeeze(-1)  # (B, M)
@@ -64,11 +66,12 @@ class Attention(nn.Module):
         fused = torch.einsum("bm,bmd->bd", alpha, u)
         if not return_weights:
             return fused
-        return fused, {name: alpha[:, i, None] * beta for i, (name, beta) in enumerate(zip(self.dims, betas))}
+        shares = zip(self.dims, alpha.unbind(dim=1), betas, strict=True)
+        return fused, {name: share[:, None] * beta for name, share, beta in shares}
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over the last dimension where `mask` is True; zero elsewhere, and all zero where nothing is True.
+    """Softmax over the last dimension where `mask` is True; zero elsewhere, all zero where nothing is True.
 
     In float32, as a softmax should be. Filling with minus infinity alone would give NaN for an empty row.
     """

@@ -17,10 +17,10 @@ from mmbook.registry import register
 class Concat(nn.Module):
     """``z = W [norm(v_1); ...; norm(v_M)] + b``, with ``v_m`` the mean over the real tokens of modality m.
 
-    Each vector is normalised first, or the modality with the largest numbers would drown the others. A missing
-    modality contributes zeros. Since every modality enters through its own block of ``W`` and the blocks are only
-    added, what one modality says can never change what another one means: under a linear head this fusion cannot
-    express an interaction.
+    Each vector is normalised first, or the modality with the largest numbers would drown the others. A
+    missing modality contributes zeros. Since every modality enters through its own block of ``W`` and the
+    blocks are only added, what one modality says can never change what another one means: under a linear head
+    this fusion cannot express an interaction.
 
     Args:
         dims: name -> width of that modality's features.
@@ -39,12 +39,11 @@ class Concat(nn.Module):
         self.linear = nn.Linear(sum(dims.values()), out_dim)
 
     def forward(self, inputs: Mapping[str, Modality], return_weights: bool = False) -> Any:
-        """Fuse features ``{name: (B, T, D)}`` to ``(B, out_dim)``; with `return_weights`, also ``{}`` (it has none)."""
+        """Fuse features ``{name: (B, T, D)}`` to ``(B, out_dim)``; with `return_weights`, also ``{}``."""
         parts: list[Tensor] = []
         for name, modality in complete(inputs, self.dims).items():
             vector = self.norms[name](modality.pooled())  # (B, D)
-            parts.append(
-                vector.masked_fill(~modality.present[:, None], 0)
-            )  # the norm's bias is not a feature
+            # the norm's bias is not a feature
+            parts.append(vector.masked_fill(~modality.mask.any(dim=1, keepdim=True), 0))
         fused = self.linear(self.dropout(torch.cat(parts, dim=-1)))  # (B, sum of D) -> (B, out_dim)
         return (fused, {}) if return_weights else fused

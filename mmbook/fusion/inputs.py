@@ -12,8 +12,8 @@ from mmbook.modality import Modality
 def complete(inputs: Mapping[str, Modality], dims: Mapping[str, int]) -> dict[str, Modality]:
     """Every modality of `dims`, in the order of `dims`, with zeros under the mask.
 
-    A modality that the batch lacks altogether becomes one unreal token per sample, so that its parameters still
-    take part in the computation (with zero gradient): distributed training waits for every parameter.
+    A modality that the batch lacks altogether becomes one unreal token per sample, so that its parameters
+    still take part in the computation (with zero gradient): distributed training waits for every parameter.
 
     Args:
         inputs: features ``(B, T, D)`` with their masks ``(B, T)``; any subset of `dims`, in any order.

@@ -1,7 +1,7 @@
 """Models that start from features: encode once, then train fusions and heads on the result.
 
-An encoder that is frozen gives the same features in every epoch, for every fusion and every seed. Computing them
-once makes a comparison of many fusions cheap, and fair: all of them see the very same numbers.
+An encoder that is frozen gives the same features in every epoch, for every fusion and every seed. Computing
+them once makes a comparison of many fusions cheap, and fair: all of them see the very same numbers.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def encode_dataset(
         dataset: rows as `mmbook.collate` takes them, with labels.
 
     Returns:
-        Features as a dataset in memory, on the CPU, in the order of `dataset`; where a sample lacks a modality, its
-        length is 0.
+        Features as a dataset in memory, on the CPU, in the order of `dataset`; where a sample lacks a
+        modality, its length is 0.
     """
     found: dict[str, list[torch.Tensor | None]] = {name: [] for name in encoders}
     labels = []

@@ -1,4 +1,4 @@
-"""The four layers put together: data -> encoders -> fusion -> head, as one model that the ecosystem can train."""
+"""The four layers put together, data -> encoders -> fusion -> head, as a model that any loop can train."""
 
 from __future__ import annotations
 
@@ -45,15 +45,17 @@ class MultimodalModel(nn.Module, ModelHubMixin, library_name="mmbook", tags=["mu
         encoders: name -> encoder; each maps `Modality` to `Modality` and has ``out_dim``.
         fusion: maps ``{name: Modality}`` to ``(B, out_dim)``; made for the same names.
         head: maps ``(B, out_dim)`` and labels to logits and a loss.
-        preprocess: name -> processor from one raw item (a string, a picture, a sound) to a tensor; `predict` needs it.
+        preprocess: name -> processor from one raw item (a string, a picture, a sound) to a tensor; `predict`
+            needs it.
         classes: names of the classes, in the order of the logits; `predict` reports them.
 
     Raises:
         ValueError: encoders and fusion that do not fit each other.
     """
 
-    # Our loss is a mean over the batch that ignores `num_items_in_batch`. Without this line transformers.Trainer,
-    # seeing **kwargs in forward, would take it for one that does not, and gradients under accumulation would be off.
+    # Our loss is a mean over the batch that ignores `num_items_in_batch`. Without this line
+    # transformers.Trainer, seeing **kwargs in forward, would take it for one that does not, and gradients
+    # under accumulation would be off.
     accepts_loss_kwargs = False
 
     def __init__(
@@ -67,8 +69,9 @@ class MultimodalModel(nn.Module, ModelHubMixin, library_name="mmbook", tags=["mu
     ) -> None:
         super().__init__()
         dims = {name: encoder.out_dim for name, encoder in encoders.items()}
-        if dict(fusion.dims) != dims:
-            raise ValueError(f"the fusion was made for {dict(fusion.dims)}, but the encoders give {dims}")
+        made_for: Any = fusion.dims  # to a type checker every attribute of a module is a tensor or a module
+        if dict(made_for) != dims:
+            raise ValueError(f"the fusion was made for {dict(made_for)}, but the encoders give {dims}")
         self.encoders = nn.ModuleDict(dict(encoders))
         self.fusion, self.head = fusion, head
         self.preprocess, self.classes = dict(preprocess or {}), list(classes or [])
@@ -89,8 +92,8 @@ class MultimodalModel(nn.Module, ModelHubMixin, library_name="mmbook", tags=["mu
         """Answers for raw text, pictures and sounds.
 
         Args:
-            rows: each ``{"text": "...", "image": path or PIL image, "audio": path or (samples, rate)}`` with the
-                names of this model's encoders; a modality may be absent or None.
+            rows: each ``{"text": "...", "image": path or PIL image, "audio": path or (samples, rate)}`` with
+                the names of this model's encoders; a modality may be absent or None.
             batch_size: rows per forward pass.
 
         Returns:
@@ -180,9 +183,8 @@ class MultimodalModel(nn.Module, ModelHubMixin, library_name="mmbook", tags=["mu
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """A card that says what the model is made of and how to load it."""
-        lines = [f"| {n} | {e.config['type']} | {_count(e)} |" for n, e in self.encoders.items()]
-        lines += [f"| fusion | {self.fusion.config['type']} | {_count(self.fusion)} |"]
-        lines += [f"| head | {self.head.config['type']} | {_count(self.head)} |"]
+        parts = [*self.encoders.items(), ("fusion", self.fusion), ("head", self.head)]
+        lines = [_row(name, part) for name, part in parts]
         return ModelCard(CARD.format(table="\n".join(lines), classes=", ".join(self.classes) or "not named"))
 
 
@@ -206,5 +208,5 @@ model = MultimodalModel.from_pretrained("path/to/this/folder")
 """
 
 
-def _count(module: nn.Module) -> str:
-    return f"{sum(p.numel() for p in module.parameters()):,}"
+def _row(name: str, part: Any) -> str:
+    return f"| {name} | {part.config['type']} | {sum(p.numel() for p in part.parameters()):,} |"

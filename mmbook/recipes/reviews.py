@@ -26,16 +26,17 @@ log = logging.getLogger(__name__)
 
 SPLITS, MODALITIES = ("train", "valid", "test"), ("text", "image", "audio")
 WIDTH = 16  # numbers that each encoder hands on
-SOURCES = ("assets.toml", "modality.py", "data", "preprocess", "encoders", "fusion", "train", "models", "recipes")
+SOURCES = ("assets.toml", "modality.py", "heads.py")
+FOLDERS = ("data", "preprocess", "encoders", "fusion", "train", "models", "recipes")
 
 
 def perceiver(modality: str) -> MultimodalModel:
-    """A model that tells the feeling of a sentence, a picture or a recording by itself (`Reviews.perception`).
+    """A model that tells the feeling of one sentence, picture or recording by itself (`Reviews.perception`).
 
-    Text and image: MiniLM and MobileNetV2, pretrained and frozen, under a trained projection to 16 numbers. Audio:
-    no pretrained encoder of speech is at hand, so a small mel CNN is trained from nothing, projection included. All
-    of them learn from the parts of the training split and from nothing else; none sees the label of a review. Made
-    once (text: about a minute), then read from the cache.
+    Text and image: MiniLM and MobileNetV2, pretrained and frozen, under a trained projection to 16 numbers.
+    Audio: no pretrained encoder of speech is at hand, so a small mel CNN is trained from nothing, projection
+    included. All of them learn from the parts of the training split and from nothing else; none sees the
+    label of a review. Made once (text: about a minute), then read from the cache.
 
     Raises:
         ValueError: a modality other than text, image, audio.
@@ -88,8 +89,8 @@ def review_features(seed: int = 0) -> dict[str, ArrayDataset]:
         seed: of the reviews.
 
     Returns:
-        "train", "valid", "test" -> dataset with "text", "image" and "audio" (16 numbers each), in the order of
-        ``Reviews(split, seed)``.
+        "train", "valid", "test" -> dataset with "text", "image" and "audio" (16 numbers each), in the order
+        of ``Reviews(split, seed)``.
     """
     file = cache_dir() / f"review-features-{seed}-{_key()}.safetensors"
     with FileLock(f"{file}.lock"):
@@ -114,7 +115,7 @@ def _key() -> str:
     """Changes with any source that the result depends on, and with the assets."""
     digest = hashlib.sha256(torch.__version__.encode())
     root = Path(mmbook.__file__).parent
-    for name in SOURCES:
+    for name in SOURCES + FOLDERS:
         place = root / name
         for file in sorted(place.rglob("*.[pc]*")) if place.is_dir() else [place]:
             if file.suffix in (".py", ".csv", ".toml"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,12 +39,12 @@ def build_optimizer(
         {"params": [p for p in trained if p.dim() >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
     ]
-    options = {"momentum": 0.9} if name == "sgd" else {}
-    return OPTIMIZERS[name]([g for g in groups if g["params"]], lr=lr, **options)  # type: ignore[call-arg]
+    options: dict[str, Any] = {"lr": lr, "momentum": 0.9} if name == "sgd" else {"lr": lr}
+    return OPTIMIZERS[name]([g for g in groups if g["params"]], **options)
 
 
 def lr_factor(schedule: str, steps: int, warmup: float) -> Callable[[int], float]:
-    """Step -> share of the peak learning rate: a linear rise over ``warmup * steps``, then the schedule down to 0.
+    """Step -> share of the peak learning rate: a linear rise over ``warmup * steps``, then the schedule.
 
     Raises:
         ValueError: an unknown schedule, or a warm-up outside [0, 1).

@@ -1,4 +1,4 @@
-"""The training loop: any model whose ``forward(**batch)`` returns ``.loss`` (and ``.logits``), on whatever is at hand.
+"""The training loop, for any model whose ``forward(**batch)`` returns ``.loss`` (and ``.logits``).
 
 accelerate places model and batches on the device and sets the precision; the loop itself is below, in full.
 """
@@ -19,7 +19,7 @@ from accelerate.utils import set_seed
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from mmbook.modality import collate as pad_and_mask
 from mmbook.train.batches import parts_of, size_of
@@ -47,23 +47,24 @@ class Trainer:
     """Train, keep the best epoch, evaluate.
 
     Args:
-        model: ``forward(**batch)`` returns an object with ``.loss`` (the mean over the batch) and ``.logits``.
+        model: ``forward(**batch)`` returns an object with ``.loss`` (the mean over the batch) and
+            ``.logits``.
         train: dataset of rows for `collate`.
-        valid: evaluated after each epoch; the epoch with the best `monitor` is put back at the end. Without it the
-            last epoch stays.
+        valid: evaluated after each epoch; the epoch with the best `monitor` is put back at the end. Without
+            it the last epoch stays.
         epochs: passes over `train`.
         batch_size: samples per optimiser step (and process).
         lr: peak learning rate.
-        seed: decides the order of the samples and every random draw in training. The model comes with its initial
-            weights, so seed before making it, too.
+        seed: decides the order of the samples and every random draw in training. The model comes with its
+            initial weights, so seed before making it, too.
         collate: list of rows -> flat dict of tensors.
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"`` (momentum 0.9).
         weight_decay: on matrices only.
         schedule: ``"cosine"``, ``"linear"`` or ``"constant"``, after `warmup` (a share of all steps).
         clip: largest norm of the whole gradient; None for no clipping.
         precision: ``"no"`` (float32), ``"bf16"`` or ``"fp16"``.
-        accumulate: work through each batch in this many parts, to save memory. The gradient is that of the whole
-            batch, also where the last part is smaller.
+        accumulate: work through each batch in this many parts, to save memory. The gradient is that of the
+            whole batch, also where the last part is smaller.
         monitor: a key of `evaluate`.
         output_dir: where the best weights are also written, as safetensors; None keeps them in memory only.
         device: ``"cpu"`` forces the CPU; None takes the GPU where there is one.
@@ -168,9 +169,8 @@ class Trainer:
         size, total = size_of(batch), 0.0
         for part, share in parts_of(batch, self.accumulate):
             with accelerator.autocast():
-                loss = (
-                    model(**part).loss * share
-                )  # a part counts by its samples, or a short last one counts too much
+                # a part counts by its samples, or a short last one would count too much
+                loss = model(**part).loss * share
             accelerator.backward(loss)
             total += loss.item()
         if not torch.isfinite(torch.tensor(total)):
@@ -212,7 +212,7 @@ class Trainer:
         return {"loss": loss, **metrics(logits, labels)}
 
     def _accelerator(self) -> Accelerator:
-        # accelerate keeps one state a process and refuses a second precision; each fit starts from a clean one
+        # accelerate keeps one state a process and refuses a second precision: start from a clean one
         state = AcceleratorState._shared_state
         if state and state.get("_mixed_precision") != self.precision:
             AcceleratorState._reset_state()
