@@ -85,7 +85,8 @@ serve: book ## serve the book on http://127.0.0.1:8000
 shots: book browser ## pictures of every page in light, dark and phone width
 	@$(RUN) tools.shots
 
-bench: setup ## measure each notebook alone with two threads; writes benchmarks/notebooks.json
+bench: setup ## ours beside the references, then each notebook alone with two threads; writes under benchmarks/
+	@$(RUN) benchmarks
 	@$(RUN) tools.bench
 
 colab: setup ## run one notebook as Colab would: installed by its own first cell beside an existing torch
@@ -95,14 +96,14 @@ colab: setup ## run one notebook as Colab would: installed by its own first cell
 
 lint: $(VENV)/.browser-files ## ruff, mypy, actionlint, stripped notebooks
 	$(RUN) ruff check
-	$(RUN) ruff format --check mmbook tests tools book/_ext
+	$(RUN) ruff format --check mmbook tests tools benchmarks book/_ext
 	$(RUN) mypy
 	$(WITH_NODE) node tools/actionlint.mjs
 	$(RUN) nbstripout --verify --keep-id $$(find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
 
 format: $(VENV)/.installed ## let ruff put code in order, and strip notebooks
-	$(RUN) ruff check --fix mmbook tests tools book/_ext
-	$(RUN) ruff format mmbook tests tools book/_ext
+	$(RUN) ruff check --fix mmbook tests tools benchmarks book/_ext
+	$(RUN) ruff format mmbook tests tools benchmarks book/_ext
 	$(RUN) nbstripout --keep-id $$(find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
 
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header -q

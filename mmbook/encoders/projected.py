@@ -28,6 +28,16 @@ class Projected(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.linear = nn.Linear(dim, width)
 
+    def replace(self, encoder: nn.Module) -> None:
+        """Put another encoder of the same ``out_dim`` under the projection, in the config, too."""
+        if encoder.out_dim != self.norm.normalized_shape[0]:
+            raise ValueError(
+                f"the encoder has out_dim {encoder.out_dim}; the projection was made for "
+                f"{self.norm.normalized_shape[0]}"
+            )
+        self.encoder, self.reads = encoder, encoder.reads
+        self.config["encoder"] = encoder.config
+
     def forward(self, modality: Modality) -> Modality:
         values, mask = self.encoder(modality)
         return Modality(self.linear(self.norm(values)), mask).cleaned()

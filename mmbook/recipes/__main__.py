@@ -3,7 +3,10 @@
 from mmbook.recipes import perceiver, review_features
 
 if __name__ == "__main__":
-    print("Preparing the encoders and features that chapters share (minutes the first time, then kept) ...", flush=True)
+    print(
+        "Preparing the encoders and features that chapters share (minutes the first time, then kept) ...",
+        flush=True,
+    )
     for modality in ("text", "image", "audio"):
         perceiver(modality)
     review_features()

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 SPLITS, MODALITIES = ("train", "valid", "test"), ("text", "image", "audio")
 WIDTH = 16  # numbers that each encoder hands on
+PRETRAINED = {"text": Bert.minilm, "image": MobileNetV2.pretrained}
 SOURCES = ("assets.toml", "modality.py", "heads.py")
 FOLDERS = ("data", "preprocess", "encoders", "fusion", "train", "models", "recipes")
 
@@ -51,24 +52,30 @@ def perceiver(modality: str) -> MultimodalModel:
             with torch.random.fork_rng(devices):  # what the reader draws next must not depend on a cache
                 torch.manual_seed(0)
                 _train(modality).save_pretrained(folder)
-        return MultimodalModel.from_pretrained(folder)
+        model = MultimodalModel.from_pretrained(folder)
+    if modality in PRETRAINED:  # kept without the frozen encoder, which is an asset already
+        projection = model.encoders[modality]
+        assert isinstance(projection, Projected)
+        projection.replace(_frozen(modality))
+    return model
+
+
+def _frozen(modality: str) -> Pooled:
+    return Pooled(Frozen(PRETRAINED[modality]()))
 
 
 def _train(modality: str) -> MultimodalModel:
+    """The perceiver; over features instead of its frozen encoder, where it has one."""
     parts: dict[str, Dataset] = {s: Reviews.perception(modality, s) for s in ("train", "valid")}
-    if modality == "audio":
+    if modality not in PRETRAINED:
         model = _single(modality, Projected(Pooled(MelCNN()), WIDTH))
         Trainer(model, parts["train"], parts["valid"], epochs=8, batch_size=32, lr=2e-3, seed=0).fit()
         return model
-    base = Pooled(Frozen({"text": Bert.minilm, "image": MobileNetV2.pretrained}[modality]()))
     # a frozen encoder says the same in every epoch: ask it once, train the projection on its answers
+    base = _frozen(modality)
     answers = {s: encode_dataset({modality: base}, part) for s, part in parts.items()}
     model = _single(modality, Projected(Features(base.out_dim), WIDTH), dropout=0.2)
     Trainer(model, answers["train"], answers["valid"], epochs=12, batch_size=32, lr=1e-3, seed=0).fit()
-    projection = model.encoders[modality]
-    assert isinstance(projection, Projected)
-    projection.encoder, projection.reads = base, base.reads
-    projection.config["encoder"] = base.config
     return model
 
 
