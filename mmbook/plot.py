@@ -59,15 +59,17 @@ def intervals(
     for label, found in rows.items():
         ax.plot([found.low, found.high], [places[label]] * 2, color=BLUE, linewidth=2)
         ax.plot(found.mean, places[label], "o", color=BLUE)
-    looks = zip("|DX", (GREY, ORANGE, GREEN), strict=True)
+    looks = zip("dDX", (RED, ORANGE, GREEN), strict=True)
     for (name, values), (shape, colour) in zip((marks or {}).items(), looks, strict=False):
         known = [label for label in rows if label in values]
         ax.scatter(
             [values[k] for k in known],
             [places[k] for k in known],
             marker=shape,
-            s=60,
-            color=colour,
+            s=55,
+            facecolors="none",
+            edgecolors=colour,
+            linewidths=1.8,
             zorder=3,
             label=name,
         )

@@ -18,7 +18,8 @@
     await mermaid.run({ nodes: blocks });
     for (const svg of document.querySelectorAll("pre.mermaid > svg")) {
       // On a phone a diagram shrinks a little, then scrolls inside its frame, so that it stays legible.
-      svg.style.minWidth = `${0.7 * (parseFloat(svg.style.maxWidth) || 0)}px`;
+      const natural = parseFloat(svg.style.maxWidth) || 0;
+      svg.style.minWidth = `${Math.min(0.7 * natural, 640)}px`;  // 640: what the column of text holds on a desktop
       svg.setAttribute("aria-hidden", "true");  // the frame around it carries the text alternative
     }
     document.documentElement.dataset.mermaid = theme;
