@@ -36,7 +36,7 @@ def interval(
     The variance is the multiway cluster-robust one: each factor adds the variance between its members, and
     what belongs to several factors at once is counted once. It is what resampling the members of each factor
     would give; resampling all factors in the same draw (the pigeonhole bootstrap) would count the independent
-    noise of a sample once too often for each further factor, and give intervals that are much too wide. The
+    noise of a sample once too often for each further factor, and give intervals that are too wide. The
     variance between training seeds is added, and the quantile is Student's t with degrees of freedom after
     Satterthwaite (1946), https://doi.org/10.2307/3002019.
 
