@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from pathlib import Path
 
 import torch
@@ -36,8 +37,8 @@ def perceiver(modality: str) -> MultimodalModel:
 
     Text and image: MiniLM and MobileNetV2, pretrained and frozen, under a trained projection to 16 numbers.
     Audio: no pretrained encoder of speech is at hand, so a small mel CNN is trained from nothing, projection
-    included. All of them learn from the parts of the training split and from nothing else; none sees the
-    label of a review. Made once (text: about a minute), then read from the cache.
+    included. All of them learn from the parts of the training split; those of the validation split choose the
+    epoch. None sees the label of a review. Made once (text: about a minute), then read from the cache.
 
     Raises:
         ValueError: a modality other than text, image, audio.
@@ -46,12 +47,15 @@ def perceiver(modality: str) -> MultimodalModel:
         raise ValueError(f"no perceiver of {modality!r}; there are {', '.join(MODALITIES)}")
     folder = cache_dir() / f"perceiver-{modality}-{_key()}"
     with FileLock(f"{folder}.lock"):
-        if not (folder / "model.safetensors").is_file():
+        if not folder.is_dir():
             log.info("training the perceiver of %s, once", modality)
             devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
             with torch.random.fork_rng(devices):  # what the reader draws next must not depend on a cache
                 torch.manual_seed(0)
-                _train(modality).save_pretrained(folder)
+                part = folder.with_suffix(".part")  # a kill while writing must not leave half a model
+                shutil.rmtree(part, ignore_errors=True)
+                _train(modality).save_pretrained(part)
+                part.rename(folder)
         model = MultimodalModel.from_pretrained(folder)
     if modality in PRETRAINED:  # kept without the frozen encoder, which is an asset already
         projection = model.encoders[modality]
