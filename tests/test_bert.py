@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from mmbook import Modality, assets, collate
 from mmbook.encoders import Bert
-from mmbook.encoders.bert import from_transformers
+from mmbook.encoders.bert_names import from_transformers
 from mmbook.preprocess import TextProcessor
 
 SENTENCES = [
@@ -29,7 +30,12 @@ def reference(seed: int = 0, dropout: float = 0.0, **sizes: Any) -> Any:
 
     torch.manual_seed(seed)
     config = BertConfig(hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, **sizes)
-    return BertModel(config)
+    module = BertModel(config)
+    for parameter in module.parameters():
+        if parameter.dim() == 1:  # gains of one and biases of zero would hide a swap
+            with torch.no_grad():
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return module
 
 
 def random_text(vocab_size: int, lengths: list[int]) -> Modality:
@@ -103,6 +109,20 @@ def test_a_weight_that_is_not_used_stops_the_load() -> None:
 def test_another_kind_of_bert_is_refused() -> None:
     with pytest.raises(ValueError, match="hidden_act='relu'"):
         Bert.from_reference(reference(hidden_act="relu", **SIZES[0]))
+
+
+@pytest.mark.parametrize("pooler", [True, False])
+def test_from_pretrained_reads_what_transformers_saved(tmp_path: Path, pooler: bool) -> None:
+    """Of a folder here; a name on the hub goes the same way. The folder may hold a pooler or not."""
+    from transformers import BertModel
+
+    theirs = BertModel(reference(**SIZES[1]).config, add_pooling_layer=pooler).eval()
+    theirs.save_pretrained(tmp_path)
+    ours = Bert.from_pretrained(str(tmp_path))
+    assert not ours.training and ours.weights == "pretrained"
+    text = random_text(SIZES[1]["vocab_size"], [9, 4, 17, 1])
+    expected = expected_tokens(theirs, text)
+    torch.testing.assert_close(ours(text).values[text.mask], expected[text.mask], atol=1e-5, rtol=1e-5)
 
 
 def test_order_matters() -> None:

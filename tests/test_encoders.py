@@ -17,16 +17,41 @@ from mmbook.registry import build
 
 # Sizes at which a test takes milliseconds; an encoder that is not listed runs with its defaults.
 SMALL: dict[str, dict[str, Any]] = {
+    "word2vec": {"vocabulary": [f"word{i}" for i in range(49)], "width": 16},
     "bert": {"vocab_size": 50, "width": 32, "layers": 2, "heads": 4, "hidden": 64, "max_positions": 40},
     "small_cnn": {"channels": (8, 16)},
+    "vgg": {"layers": (8, "M", 12, 16, "M")},
+    "resnet": {"depths": (1, 2), "widths": (8, 12), "stem": 8},
+    "vit": {"size": (64, 48), "width": 32, "layers": 2, "heads": 4, "hidden": 48},
     "mobilenet_v2": {"stages": ((1, 8, 1, 1), (6, 16, 2, 2), (6, 16, 1, 1)), "stem": 8, "out_dim": 24},
     "lstm": {"width": 16, "layers": 2},
+    "gru": {"width": 16, "layers": 2},
     "mel_cnn": {"channels": (4, 8), "out_dim": 16},
+    "wav2vec2": {
+        "channels": (8, 12),
+        "kernels": (10, 3),
+        "strides": (8, 4),
+        "width": 16,
+        "layers": 2,
+        "heads": 2,
+        "hidden": 24,
+        "position_kernel": 6,
+        "position_groups": 2,
+    },
+    "framewise": {},
+    "video3d": {"widths": (8, 16), "blocks": (2, 1)},
+    "space_time": {"size": 32, "frames": 11, "width": 32, "layers": 2, "heads": 4, "hidden": 64},
 }
-LENGTHS = {"text": [7, 3, 1, 5], "image": [2, 1, 1, 2], "audio": [4000, 1700, 90, 3217]}
+LENGTHS = {
+    "text": [7, 3, 1, 5],
+    "image": [2, 1, 1, 2],
+    "audio": [4000, 1700, 90, 3217],
+    "video": [8, 5, 1, 3],
+}
 JUNK = {
     "text": [2**40, -7],
     "image": [float("nan"), float("inf")],
+    "video": [float("nan"), float("inf")],
     "audio": [float("nan"), float("-inf"), 1e30],
 }
 
@@ -40,7 +65,9 @@ def item(reads: str, length: int) -> Tensor:
     """Random raw values ``(length, ...)`` of a modality."""
     if reads == "text":
         return torch.randint(1, 50, (length,))
-    return torch.rand(length, 3, 64, 48) if reads == "image" else torch.randn(length) * 0.1
+    if reads == "audio":
+        return torch.randn(length) * 0.1
+    return torch.rand(length, 3, 64, 48) if reads == "image" else torch.rand(length, 3, 32, 32)
 
 
 def batch(reads: str, missing: tuple[int, ...] = (), extra: int = 0, junk: bool = False) -> Modality:
@@ -80,7 +107,7 @@ def test_output_is_a_modality_of_the_stated_width(encoder: nn.Module) -> None:
 
 def test_padding_changes_nothing(encoder: nn.Module) -> None:
     reads = encoder.reads
-    extra = {"text": 9, "image": 2, "audio": 1777}[reads]
+    extra = {"text": 9, "image": 2, "audio": 1777, "video": 3}[reads]
     plain, padded = encoder(batch(reads)), encoder(batch(reads, extra=extra))
     junk = encoder(batch(reads, extra=extra, junk=True))
     for a, b, c in zip(tokens(plain), tokens(padded), tokens(junk), strict=True):

@@ -1,4 +1,4 @@
-"""Log-mel frames against torchaudio, the LSTM against torch.nn.LSTM, by hand and packed."""
+"""Log-mel frames against torchaudio, the LSTM against torch.nn.LSTM, by hand and packed; the mel CNN."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mmbook import Modality, collate
 from mmbook.encoders import LSTM, LogMel, MelCNN
-from mmbook.encoders.lstm import lstm_cell, stack_frames
+from mmbook.encoders.lstm import lstm_cell
+from mmbook.encoders.recurrent import stack_frames
 
 
 def sounds(*lengths: int) -> Modality:
@@ -138,6 +139,8 @@ def test_other_lstms_are_refused() -> None:
         LSTM.from_reference(nn.LSTM(8, 6, proj_size=3))
     with pytest.raises(ValueError, match="input_size=9"):
         LSTM.from_reference(nn.LSTM(9, 6))
+    with pytest.raises(ValueError, match=r"LSTM got a GRU.*nn\.LSTM"):
+        LSTM.from_reference(nn.GRU(8, 6))
 
 
 def test_stacking_keeps_every_frame() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mmbook import Modality, assets
 from mmbook.encoders import MobileNetV2
+from mmbook.registry import build
 
 
 def reference(width: float = 1.0, seed: int = 0) -> torch.nn.Module:
@@ -110,3 +111,26 @@ def test_pretrained_equals_torchvision_with_its_own_file() -> None:
         torch.testing.assert_close(
             theirs.classifier(found.pooled()), theirs(images.values[:, 0]), atol=1e-4, rtol=1e-4
         )
+
+
+@pytest.mark.parametrize(
+    ("until", "out_dim", "cells"), [(1, 32, 48 * 48), (7, 32, 144), (14, 96, 36), (19, 1280, 9)]
+)
+def test_until_keeps_the_first_layers(until: int, out_dim: int, cells: int) -> None:
+    theirs = reference().eval()
+    theirs.load_state_dict(torch.load(assets.path("mobilenet_v2"), weights_only=True))
+    ours = MobileNetV2.pretrained(until=until)
+    assert ours.out_dim == out_dim and len(ours.features) == until
+    images = pictures(2, 1, 3, 96, 96)
+    with torch.no_grad():
+        found = ours(images).values
+        assert found.shape == (2, cells, out_dim)
+        assert_equal(found, grid(theirs.features[:until](images.values[:, 0])))
+    again = build(ours.config)
+    again.load_state_dict(ours.state_dict(), strict=True)
+
+
+def test_impossible_until_is_named() -> None:
+    for until in (0, 20):
+        with pytest.raises(ValueError, match=f"until is {until}; this network has layers 1 to 19"):
+            MobileNetV2(until=until)

@@ -8,12 +8,29 @@ from typing import Any
 # Public names, and the modules they live in.
 _HOME = {
     "ArrayDataset": "arrays",
+    "Digits": "digits",
+    "Emoji": "emoji_names",
+    "EmojiClips": "emoji_clips",
+    "FSDD": "fsdd",
+    "FileDataset": "files",
+    "FilesSkipped": "files",
     "Post": "reviews",
     "Reviews": "reviews",
     "from_arrays": "arrays",
 }
 
-__all__ = ["ArrayDataset", "Post", "Reviews", "from_arrays"]
+__all__ = [
+    "FSDD",
+    "ArrayDataset",
+    "Digits",
+    "Emoji",
+    "EmojiClips",
+    "FileDataset",
+    "FilesSkipped",
+    "Post",
+    "Reviews",
+    "from_arrays",
+]
 
 
 def __getattr__(name: str) -> Any:

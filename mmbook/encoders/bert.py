@@ -6,14 +6,12 @@ https://aclanthology.org/N19-1423. Letters in comments: B batch, T tokens, D wid
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmbook.encoders.bert_names import from_transformers
 from mmbook.modality import Modality
 from mmbook.registry import register
 
@@ -32,8 +30,8 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)  # the three projections in one product: faster than three
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, attend: Tensor) -> Tensor:
-        """`x` ``(B, T, D)``; `attend` ``(B, 1, 1, T)`` bool, True at the tokens that may be looked at."""
+    def forward(self, x: Tensor, attend: Tensor | None = None) -> Tensor:
+        """`x` ``(B, T, D)``; `attend` ``(B, 1, 1, T)`` bool, True where one may look; None for anywhere."""
         # (B, T, 3 D) -> (B, T, 3, heads, D/heads) -> three of (B, heads, T, D/heads)
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         dropout = self.dropout if self.training else 0.0
@@ -82,6 +80,8 @@ class Bert(nn.Module):
     """
 
     reads: ClassVar[str] = "text"
+    source: ClassVar[str] = "Devlin et al. 2019"
+    weights: str = "random"
 
     def __init__(
         self,
@@ -188,6 +188,25 @@ class Bert(nn.Module):
 
         model = cls()
         model.load_state_dict(from_transformers(load_file(assets.path("minilm"))))
+        model.weights = "pretrained"
+        return model.eval()
+
+    @classmethod
+    def from_pretrained(cls, name: str = "google-bert/bert-base-uncased") -> Bert:
+        """The encoder of any BERT on the Hugging Face hub, or in a folder made by its ``save_pretrained``.
+
+        Args:
+            name: of the model on the hub, or a path. BERT-base has 110 M parameters, 440 MB. MiniLM's word
+                pieces are BERT-base's, so the default `mmbook.preprocess.TextProcessor` serves both.
+
+        Raises:
+            OSError: no such model, or no way to the hub.
+            ValueError: a BERT of another kind, as for `from_reference`.
+        """
+        from transformers import BertModel
+
+        model = cls.from_reference(BertModel.from_pretrained(name, add_pooling_layer=False))
+        model.weights = "pretrained"
         return model.eval()
 
 
@@ -199,38 +218,3 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
     if isinstance(module, nn.Embedding) and module.padding_idx is not None:
         nn.init.zeros_(module.weight[module.padding_idx].detach())
-
-
-# What transformers calls a thing, and what it is called here.
-_NAMES = {
-    "embeddings.word_embeddings.": "words.",
-    "embeddings.position_embeddings.": "positions.",
-    "embeddings.token_type_embeddings.": "segments.",
-    "embeddings.LayerNorm.": "norm.",
-    "encoder.layer.": "blocks.",
-    "attention.output.dense.": "attention.out.",
-    "attention.output.LayerNorm.": "attention_norm.",
-    "intermediate.dense.": "expand.",
-    "output.dense.": "contract.",
-    "output.LayerNorm.": "norm.",
-}
-_NOT_IN_AN_ENCODER = ("pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids")
-
-
-def from_transformers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a ``transformers.BertModel`` (weights or gradients) under our names; Q, K, V joined in
-    one.
-
-    A name that is not known keeps its own, so that a strict load reports it.
-    """
-    ours: dict[str, Tensor] = {}
-    for name, tensor in weights.items():
-        if name in _NOT_IN_AN_ENCODER or re.search(r"attention\.self\.(key|value)\.", name):
-            continue
-        if "attention.self.query." in name:
-            tensor = torch.cat([weights[name.replace("query", part)] for part in ("query", "key", "value")])
-            name = name.replace("attention.self.query.", "attention.qkv.")
-        for theirs, short in _NAMES.items():
-            name = name.replace(theirs, short)
-        ours[name] = tensor
-    return ours

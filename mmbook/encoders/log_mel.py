@@ -1,4 +1,4 @@
-"""The log-mel spectrogram, written out: what both audio encoders see of a sound.
+"""The log-mel spectrogram: what all audio encoders but wav2vec 2.0 see of a sound.
 
 A sound is cut into frames of 25 ms, one every 10 ms; each frame is faded at its ends by a window; the Fourier
 transform says how much power it has at each frequency; triangular filters, evenly spaced on the mel scale of
@@ -8,30 +8,12 @@ follows, as loudness is heard.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from mmbook.modality import Modality
+from mmbook.preprocess.spectrum import hann, mel_filterbank, power, stft
 from mmbook.registry import register
-
-
-def mel_filterbank(n_fft: int, n_mels: int, rate: int) -> Tensor:
-    """Triangular filters ``(n_fft // 2 + 1, n_mels)`` between 0 Hz and half the rate.
-
-    Neighbouring triangles overlap by half, so that power between two centres is shared by the two. The mel
-    formula is HTK's, ``2595 log10(1 + f / 700)``, which is torchaudio's default.
-    """
-    frequencies = torch.linspace(0, rate / 2, n_fft // 2 + 1)
-    top = 2595 * math.log10(1 + rate / 2 / 700)
-    # in Hz, evenly spaced in mel; filter m rises from corner m to m + 1 and falls to m + 2
-    corners = 700 * (10 ** (torch.linspace(0, top, n_mels + 2) / 2595) - 1)
-    # (n_fft // 2 + 1, n_mels + 2): how far each corner lies above each frequency
-    above = corners - frequencies[:, None]
-    rising = -above[:, :-2] / corners.diff()[:-1]
-    falling = above[:, 2:] / corners.diff()[1:]
-    return torch.minimum(rising, falling).clamp(min=0)
 
 
 @register
@@ -49,8 +31,9 @@ class LogMel(nn.Module):
         n_mels: filters, `out_dim`.
         floor: power added before the logarithm, so that silence is finite.
         mean, std: subtracted from the logarithm, and divided by. Fixed numbers and not those of each sound:
-            that would remove loudness, which carries feeling. The defaults were measured on a dozen synthetic
-            sentences.
+            that would remove loudness, which carries feeling. The defaults are round numbers for speech that
+            is quieter and has more pauses than the synthetic voices of `mmbook.data.Reviews`, whose frames
+            come out with mean 0.5 and deviation 0.7.
     """
 
     window: Tensor
@@ -70,7 +53,7 @@ class LogMel(nn.Module):
         self.out_dim = n_mels
         self.n_fft, self.hop, self.floor, self.mean, self.std = n_fft, hop, floor, mean, std
         # not persistent: they follow from the config
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.register_buffer("window", hann(n_fft), persistent=False)
         self.register_buffer("filters", mel_filterbank(n_fft, n_mels, rate), persistent=False)
 
     def mel(self, waves: Tensor) -> Tensor:
@@ -79,10 +62,7 @@ class LogMel(nn.Module):
         Equal to ``torchaudio.transforms.MelSpectrogram(rate, n_fft, hop_length=hop, n_mels=n_mels,
         center=False)``, which has the last two axes the other way round.
         """
-        frames = waves.unfold(1, self.n_fft, self.hop) * self.window  # (B, T', n_fft)
-        spectrum = torch.fft.rfft(frames)  # (B, T', n_fft // 2 + 1), complex
-        power = spectrum.real**2 + spectrum.imag**2
-        return power @ self.filters
+        return power(stft(waves, self.window, self.hop)) @ self.filters
 
     def forward(self, audio: Modality) -> Modality:
         """Values ``(B, T)`` float, padding at the end of each row.

@@ -46,6 +46,7 @@ class MelCNN(nn.Module):
     """
 
     reads: ClassVar[str] = "audio"
+    source: ClassVar[str] = "this book"
 
     def __init__(
         self, channels: Sequence[int] = (32, 64, 128), out_dim: int = 128, mel: LogMel | None = None

@@ -75,15 +75,26 @@ class MobileNetV2(nn.Module):
         stages: rows of (expansion, channels, blocks, stride of the first block).
         stem: channels of the first convolution.
         out_dim: channels of the last one.
+        until: keep only ``features[:until]``, the first of these layers: the stem, the blocks, the last
+            convolution; None for all. The middle of a pretrained network knows edges, textures and parts; its
+            end knows the classes of ImageNet, of which drawings have few. ``until=14`` gives 96 channels on a
+            grid of H / 16 by W / 16, and `out_dim` is then 96.
 
     The defaults are the network of the paper, 2.2 M parameters without its classifier.
     """
 
     reads: ClassVar[str] = "image"
+    source: ClassVar[str] = "Sandler et al. 2018"
+    weights: str = "random"
 
-    def __init__(self, stages: Sequence[Sequence[int]] = STAGES, stem: int = 32, out_dim: int = 1280) -> None:
+    def __init__(
+        self,
+        stages: Sequence[Sequence[int]] = STAGES,
+        stem: int = 32,
+        out_dim: int = 1280,
+        until: int | None = None,
+    ) -> None:
         super().__init__()
-        self.out_dim = out_dim
         layers: list[nn.Module] = [conv_norm_relu(3, stem, kernel=3, stride=2)]
         before = stem
         for expansion, channels, blocks, first_stride in stages:
@@ -91,7 +102,11 @@ class MobileNetV2(nn.Module):
                 layers.append(InvertedResidual(before, channels, expansion, first_stride if i == 0 else 1))
                 before = channels
         layers.append(conv_norm_relu(before, out_dim, kernel=1))
-        self.features = nn.Sequential(*layers)
+        if until is not None and not 1 <= until <= len(layers):
+            raise ValueError(f"until is {until}; this network has layers 1 to {len(layers)}, or None for all")
+        self.features = nn.Sequential(*layers[:until])
+        convolutions = [module for module in self.features.modules() if isinstance(module, nn.Conv2d)]
+        self.out_dim = convolutions[-1].out_channels
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
@@ -115,13 +130,20 @@ class MobileNetV2(nn.Module):
         return model.train(module.training)
 
     @classmethod
-    def pretrained(cls) -> MobileNetV2:
-        """With torchvision's ImageNet weights, from ``mmbook.assets.path("mobilenet_v2")`` (14 MB)."""
+    def pretrained(cls, until: int | None = None) -> MobileNetV2:
+        """With torchvision's ImageNet weights, from ``mmbook.assets.path("mobilenet_v2")`` (14 MB).
+
+        Args:
+            until: of its 19 layers, the last that is kept; None for all.
+        """
         from mmbook import assets
 
         weights = torch.load(assets.path("mobilenet_v2"), weights_only=True, map_location="cpu")
-        for name in ("classifier.1.weight", "classifier.1.bias"):  # the 1000 classes: a head's business
-            del weights[name]
-        model = cls()
+        model = cls(until=until)
+        kept = len(model.features)
+        for name in list(weights):  # the 1000 classes are a head's business
+            if name.startswith("classifier.") or int(name.split(".")[1]) >= kept:
+                del weights[name]
         model.load_state_dict(weights)
+        model.weights = "pretrained"
         return model.eval()

@@ -27,6 +27,7 @@ class SmallCNN(nn.Module):
     """
 
     reads: ClassVar[str] = "image"
+    source: ClassVar[str] = "this book"
 
     def __init__(self, channels: Sequence[int] = (32, 64, 128), groups: int = 8) -> None:
         super().__init__()

@@ -49,7 +49,7 @@ class ImageProcessor:
         """
         from torchvision.transforms.v2 import functional as F
 
-        rgb = self._read(image)  # (3, H, W) float in [0, 1]
+        rgb = self.read(image)  # (3, H, W)
         # cropped first: resized first, a strip of 10 by 100,000 pixels would fill the memory
         rgb = F.center_crop(rgb, [min(rgb.shape[1:])])
         rgb = F.resize(rgb, [self.size, self.size], antialias=True)
@@ -61,7 +61,8 @@ class ImageProcessor:
         rgb = image.reshape(image.shape[-3:]).permute(1, 2, 0)
         return (rgb * std + mean).clamp(0, 1)
 
-    def _read(self, image: object) -> Tensor:
+    def read(self, image: object) -> Tensor:
+        """What ``__call__`` takes, as it is: ``(3, H, W)`` float in [0, 1]."""
         from PIL import Image
         from torchvision.transforms.v2 import functional as F
 

@@ -3,6 +3,17 @@
 A recipe is keyed by the source code that makes it, so that a stale result is never read.
 """
 
+from mmbook.recipes.clips import clip_ladder
+from mmbook.recipes.digits import digit_listener
 from mmbook.recipes.reviews import perceiver, pretrained_encoders, review_features
+from mmbook.recipes.words import sentence_features, word_vectors
 
-__all__ = ["perceiver", "pretrained_encoders", "review_features"]
+__all__ = [
+    "clip_ladder",
+    "digit_listener",
+    "perceiver",
+    "pretrained_encoders",
+    "review_features",
+    "sentence_features",
+    "word_vectors",
+]

@@ -1,12 +1,66 @@
-"""``python -m mmbook.recipes``: make what chapters start from, so that no chapter has to wait for it."""
+"""``python -m mmbook.recipes``: make what chapters start from, so that no chapter has to wait for it.
 
-from mmbook.recipes import perceiver, review_features
+Without arguments all of it, each recipe in a process of its own, as many at a time as the environment
+variable JOBS says (2), sharing the cores; with names only those, one after the other.
+"""
 
-if __name__ == "__main__":
-    print(
-        "Preparing the encoders and features that chapters share (minutes the first time, then kept) ...",
-        flush=True,
-    )
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from mmbook.recipes import (
+    clip_ladder,
+    digit_listener,
+    perceiver,
+    review_features,
+    sentence_features,
+    word_vectors,
+)
+
+
+def reviews() -> None:
     for modality in ("text", "image", "audio"):
         perceiver(modality)
     review_features()
+
+
+def words() -> None:
+    word_vectors()
+    sentence_features()
+
+
+# The longest first.
+RECIPES: dict[str, Callable[[], object]] = {
+    "clips": clip_ladder,
+    "digits": digit_listener,
+    "reviews": reviews,
+    "words": words,
+}
+
+
+JOBS = int(os.environ.get("JOBS", "2"))
+
+
+def prepare(name: str) -> None:
+    threads = max(1, (os.cpu_count() or 1) // JOBS)
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    subprocess.run([sys.executable, "-m", "mmbook.recipes", name], env=environment, check=True)
+
+
+def main(names: list[str]) -> None:
+    for name in names:
+        if name not in RECIPES:
+            raise SystemExit(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}")
+        RECIPES[name]()
+    if not names:
+        print("Preparing what chapters share (minutes the first time, then kept) ...", flush=True)
+        with ThreadPoolExecutor(JOBS) as pool:
+            list(pool.map(prepare, RECIPES))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 SPLITS, MODALITIES = ("train", "valid", "test"), ("text", "image", "audio")
 WIDTH = 16  # numbers that each encoder hands on
-PRETRAINED = {"text": Bert.minilm, "image": MobileNetV2.pretrained}
+PRETRAINED: dict[str, Callable[[], nn.Module]] = {"text": Bert.minilm, "image": MobileNetV2.pretrained}
 SOURCES = ("assets.toml", "modality.py", "heads.py")
 FOLDERS = ("data", "preprocess", "encoders", "fusion", "train", "models", "recipes")
 

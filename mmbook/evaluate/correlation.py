@@ -1,0 +1,96 @@
+"""Do two sets of similarities agree? A rank correlation over pairs, with interval and permutation test."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Agreement(NamedTuple):
+    """A rank correlation, how sure one may be of it, and what chance alone would give.
+
+    Attributes:
+        correlation: Spearman's, from -1 to 1.
+        low, high: 95 % interval of it, from a bootstrap over the blocks.
+        chance_low, chance_high: where the middle 95 % of the correlations lie when items are relabelled.
+        p: share of relabellings, the identity included, whose correlation is at least as large.
+    """
+
+    correlation: float
+    low: float
+    high: float
+    chance_low: float
+    chance_high: float
+    p: float
+
+    def __str__(self) -> str:
+        chance = f"by chance [{self.chance_low:+.3f}, {self.chance_high:+.3f}], p = {self.p:.4f}"
+        return f"{self.correlation:.3f} [{self.low:.3f}, {self.high:.3f}], {chance}"
+
+
+def agreement(
+    ours: ArrayLike,
+    theirs: ArrayLike,
+    pairs: ArrayLike,
+    blocks: ArrayLike | None = None,
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Agreement:
+    """Spearman's correlation between two similarities over a list of pairs of items.
+
+    Two pairs that share a word are not independent: one odd vector moves both. So chance is not simulated by
+    shuffling the pairs' values, which would treat them as independent. The *items* are relabelled: in each
+    draw every item gets the vector of another, in all its pairs at once, as in the test of Mantel (1967,
+    https://pubmed.ncbi.nlm.nih.gov/6018555/). For the same reason the bootstrap draws whole blocks.
+
+    Args:
+        ours, theirs: ``(W, W)`` similarities of all items under the two models, symmetric.
+        pairs: ``(P, 2)`` which items are compared.
+        blocks: ``(P,)`` ids; pairs of different blocks share no item. None where no two pairs share one.
+        draws: relabellings, and bootstrap samples.
+        seed: of both.
+
+    Raises:
+        ValueError: shapes that do not fit; an item that stands in two blocks; fewer than two blocks.
+    """
+    a, b = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
+    i, j = np.asarray(pairs).T
+    unit = np.arange(len(i)) if blocks is None else np.unique(np.asarray(blocks), return_inverse=True)[1]
+    if a.shape != b.shape or a.ndim != 2 or a.shape[0] != a.shape[1] or unit.shape != i.shape:
+        raise ValueError(
+            f"the similarities have shapes {a.shape} and {b.shape}, pairs and blocks {len(i)} and "
+            f"{len(unit)} entries; give two square matrices of one size and one block a pair"
+        )
+    if len(np.unique(unit)) < 2:
+        raise ValueError("all pairs are in one block; an interval needs at least two")
+    home = {int(item): int(block) for item, block in zip([*i, *j], [*unit, *unit], strict=True)}
+    for item, block in zip([*i, *j], [*unit, *unit], strict=True):
+        if home[int(item)] != block:
+            raise ValueError(f"item {item} stands in two blocks; give pairs that share an item one block")
+    random = np.random.default_rng(seed)
+    found = spearman(a[i, j], b[i, j])
+    relabelled = (random.permutation(len(a)) for _ in range(draws))
+    chance = np.array([spearman(a[new[i], new[j]], b[i, j]) for new in relabelled])
+    members = [np.flatnonzero(unit == block) for block in range(unit.max() + 1)]
+    drawn = (
+        np.concatenate([members[k] for k in random.integers(0, len(members), len(members))])
+        for _ in range(draws)
+    )
+    again = np.array([spearman(a[i[some], j[some]], b[i[some], j[some]]) for some in drawn])
+    low, high = np.quantile(again, [0.025, 0.975])
+    chance_low, chance_high = np.quantile(chance, [0.025, 0.975])
+    p = (1 + (chance >= found).sum()) / (1 + draws)
+    return Agreement(found, float(low), float(high), float(chance_low), float(chance_high), float(p))
+
+
+def spearman(x: Floats, y: Floats) -> float:
+    """Pearson's correlation of the ranks, ties sharing their mean rank; NaN where all values are equal."""
+    from scipy.stats import rankdata
+
+    with np.errstate(invalid="ignore"):
+        return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])

