@@ -14,7 +14,7 @@ from benchmarks.pair import Pair
 from benchmarks.paired import paired, seconds
 
 REPEATS = 15
-SECONDS = 15.0  # the repeats of a slow pair are fewer, but at least five
+SECONDS = 8.0  # the repeats of a slow pair are fewer, but at least five
 Row = dict[str, object]
 
 
