@@ -1,4 +1,4 @@
-"""The GRU against torch.nn.GRU, by hand and packed."""
+"""LSTM and GRU against torch.nn on packed sequences; the GRU's cell by hand."""
 
 from __future__ import annotations
 
@@ -52,10 +52,13 @@ def test_cell_equals_torch() -> None:
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (1, True), (3, False), (2, True)])
-def test_gru_equals_torch_on_packed_sequences(layers: int, bidirectional: bool, training: bool) -> None:
+@pytest.mark.parametrize("kind", [LSTM, GRU])
+def test_equal_to_torch_on_packed_sequences(
+    kind: type[LSTM] | type[GRU], layers: int, bidirectional: bool, training: bool
+) -> None:
     torch.manual_seed(0)
-    theirs = nn.GRU(4 * 20, 24, layers, batch_first=True, bidirectional=bidirectional).train(training)
-    ours = GRU.from_reference(theirs)
+    theirs = kind.layer(4 * 20, 24, layers, batch_first=True, bidirectional=bidirectional).train(training)
+    ours = kind.from_reference(theirs)
     assert ours.training == training
     audio = sounds(7000, 400, 3300)
     frames, mask = stack_frames(ours.mel(audio), 4)
