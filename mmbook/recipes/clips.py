@@ -121,9 +121,10 @@ def clip_ladder() -> dict[str, Rung]:
     """Every method of `LADDER`, and two controls, on the plain clips of 8 frames, 24 x 24 pixels.
 
     All see the same 2,000 training clips four times, in batches of 16, with the same optimiser; the learning
-    rate, 3e-3, or 1e-3 with sound, was chosen by trial. Controls: "3D convolution, frames shuffled" asks the
-    trained networks about test clips with their frames in random order; "frames in a row, labels shuffled"
-    is trained, once, on labels dealt out anew. Made once (two minutes), then read from the cache.
+    rate, 3e-3, or 1e-3 with sound, was chosen by trial on the test clips. Controls: "3D convolution, frames
+    shuffled" asks the trained networks about test clips with their frames in random order; "frames in a row,
+    labels shuffled" is trained, once, on labels dealt out anew. Made once (minutes), then read from the
+    cache.
 
     Returns:
         name -> `Rung`; the test clips are those of ``EmojiClips("test", plain=True)``.
