@@ -131,7 +131,7 @@ def test_lock_covers_pyproject() -> None:
     extras = PROJECT["optional-dependencies"]
     names = {
         re.split(r"[><=\[ ;]", requirement)[0].lower().replace("_", "-")
-        for requirement in [*PROJECT["dependencies"], *extras["book"], *extras["dev"]]
+        for requirement in [*PROJECT["dependencies"], *extras["book"], *extras["dev"], *extras["reference"]]
     }
     assert names - locked == set()
 

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
-import mmbook
-from mmbook.assets import cache_dir
 from mmbook.data import EmojiClips
 from mmbook.data.splits import stream
 from mmbook.encoders import (
@@ -34,10 +27,9 @@ from mmbook.encoders import (
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification
 from mmbook.models import MultimodalModel
+from mmbook.recipes import kept
 from mmbook.scale import scale
 from mmbook.train import Trainer
-
-log = logging.getLogger(__name__)
 
 SIDE, FRAMES = 24, 8  # pixels, and frames: every second one of a clip
 COUNT = {"laptop": 2000, "gpu": 20_000}  # training clips
@@ -129,17 +121,19 @@ def clip_ladder() -> dict[str, Rung]:
     Returns:
         name -> `Rung`; the test clips are those of ``EmojiClips("test", plain=True)``.
     """
-    file = cache_dir() / f"clip-ladder-{_key()}.safetensors"
-    with FileLock(f"{file}.lock"):
-        if not file.is_file():
-            log.info("training the video encoders on the clips, once")
-            with torch.random.fork_rng():  # what the reader draws next must not depend on a cache
-                _write(_make(), file)
-        kept = load_file(file)
-    names = dict.fromkeys(key.rpartition("/")[0] for key in kept)
+    found = {k: v.numpy() for k, v in kept.tensors("clip-ladder", SOURCES, _tensors).items()}
+    names = dict.fromkeys(key.rpartition("/")[0] for key in found)
     return {
-        name: Rung(kept[f"{name}/answers"], int(kept[f"{name}/parameters"]), kept[f"{name}/seconds"])
+        name: Rung(found[f"{name}/answers"], int(found[f"{name}/parameters"]), found[f"{name}/seconds"])
         for name in [*LADDER, *(n for n in names if n not in LADDER)]
+    }
+
+
+def _tensors() -> dict[str, Tensor]:
+    return {
+        f"{name}/{field}": torch.as_tensor(value)
+        for name, rung in _make().items()
+        for field, value in rung._asdict().items()
     }
 
 
@@ -202,23 +196,3 @@ def _answers(trainer: Trainer, data: list[dict[str, Any]]) -> NDArray[np.int64]:
 def _of(data: list[dict[str, Any]], names: Any) -> Any:
     """The rows with only what the encoders read."""
     return [{key: row[key] for key in (*names, "labels", "id")} for row in data]
-
-
-def _write(found: dict[str, Rung], file: Path) -> None:
-    arrays = {
-        f"{name}/{key}": np.asarray(value)
-        for name, rung in found.items()
-        for key, value in rung._asdict().items()
-    }
-    part = file.with_suffix(".part")
-    save_file(arrays, part)
-    part.replace(file)
-
-
-def _key() -> str:
-    """Changes with any source that the result depends on."""
-    root = Path(mmbook.__file__).parent
-    digest = hashlib.sha256((torch.__version__ + scale()).encode())
-    for name in SOURCES:
-        digest.update((root / name).read_bytes())
-    return digest.hexdigest()[:16]

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 from torch.utils.data import Dataset
 
-import mmbook
-from mmbook.assets import cache_dir
 from mmbook.data import Digits
 from mmbook.encoders.gru import GRU
 from mmbook.encoders.mel_cnn import MelCNN
@@ -25,10 +18,9 @@ from mmbook.heads import Classification
 from mmbook.models import MultimodalModel
 from mmbook.preprocess import AudioProcessor
 from mmbook.preprocess.voice_augment import VoiceAugmenter
+from mmbook.recipes import kept
 from mmbook.scale import scale
 from mmbook.train import Trainer
-
-log = logging.getLogger(__name__)
 
 EPOCHS = {"laptop": 8, "gpu": 60}  # each recording is heard so often, never twice the same
 LONGEST = 16_000  # samples heard in training: a batch takes as long as its longest recording
@@ -128,21 +120,9 @@ def digit_listener() -> MultimodalModel:
     anew in each epoch by `mmbook.preprocess.VoiceAugmenter`. The aim is real strangers: evaluate it with
     `mmbook.evaluate.spoken_digits`.
     """
-    folder = cache_dir() / f"digit-listener-{_key()}"
-    with FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            log.info("training the digit listener, once")
-            part = folder.with_suffix(".part")  # a kill while writing must not leave half a model
-            shutil.rmtree(part, ignore_errors=True)
-            train_listener(VoiceAugmenter(), EPOCHS[scale()]).save_pretrained(part)
-            part.rename(folder)
-        return MultimodalModel.from_pretrained(folder)
-
-
-def _key() -> str:
-    """Changes with any source that the result depends on, with the synthesiser, torch and the scale."""
-    digest = hashlib.sha256(f"{torch.__version__} {version('hibari-tts')} {scale()}".encode())
-    root = Path(mmbook.__file__).parent
-    for name in SOURCES:
-        digest.update(name.encode() + (root / name).read_bytes())
-    return digest.hexdigest()[:16]
+    return kept.model(
+        "digit-listener",
+        SOURCES,
+        lambda: train_listener(VoiceAugmenter(), EPOCHS[scale()]),
+        depends=[version("hibari-tts")],
+    )

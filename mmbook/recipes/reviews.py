@@ -2,35 +2,68 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import shutil
 from collections.abc import Callable
-from pathlib import Path
+from importlib.metadata import version
 
 import torch
-from filelock import FileLock
-from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-import mmbook
-from mmbook.assets import cache_dir, registry
 from mmbook.data import Reviews
 from mmbook.data.arrays import ArrayDataset, from_arrays
 from mmbook.encoders import Bert, Frozen, MelCNN, MobileNetV2, Pooled, Projected
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification
 from mmbook.models import Features, MultimodalModel, encode_dataset
+from mmbook.recipes import kept
 from mmbook.train import Trainer
-
-log = logging.getLogger(__name__)
 
 SPLITS, MODALITIES = ("train", "valid", "test"), ("text", "image", "audio")
 WIDTH = 16  # numbers that each encoder hands on
 PRETRAINED: dict[str, Callable[[], nn.Module]] = {"text": Bert.minilm, "image": MobileNetV2.pretrained}
-SOURCES = ("assets.toml", "modality.py", "heads.py")
-FOLDERS = ("data", "preprocess", "encoders", "fusion", "train", "models", "recipes")
+# What the results depend on: a change in any of these makes them anew.
+SOURCES = (
+    "data/arrays.py",
+    "data/emoji.py",
+    "data/faces.csv",
+    "data/joint.py",
+    "data/perception.py",
+    "data/reviews.py",
+    "data/sentences.py",
+    "data/speech.py",
+    "data/splits.py",
+    "encoders/bert.py",
+    "encoders/frozen.py",
+    "encoders/grid.py",
+    "encoders/log_mel.py",
+    "encoders/mel_cnn.py",
+    "encoders/mobilenet.py",
+    "encoders/pooled.py",
+    "encoders/projected.py",
+    "fusion/concat.py",
+    "fusion/inputs.py",
+    "heads.py",
+    "modality.py",
+    "models/features.py",
+    "models/multimodal.py",
+    "preprocess/audio.py",
+    "preprocess/image.py",
+    "preprocess/spectrum.py",
+    "preprocess/text.py",
+    "recipes/reviews.py",
+    "train/batches.py",
+    "train/optimizer.py",
+    "train/trainer.py",
+)
+DEPENDS = (
+    "movie-reviews",
+    "minilm",
+    "minilm-tokenizer",
+    "mobilenet_v2",
+    "twemoji",
+    "openmoji",
+    version("hibari-tts"),
+)
 
 
 def perceiver(modality: str) -> MultimodalModel:
@@ -46,18 +79,7 @@ def perceiver(modality: str) -> MultimodalModel:
     """
     if modality not in MODALITIES:
         raise ValueError(f"no perceiver of {modality!r}; there are {', '.join(MODALITIES)}")
-    folder = cache_dir() / f"perceiver-{modality}-{_key()}"
-    with FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            log.info("training the perceiver of %s, once", modality)
-            devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-            with torch.random.fork_rng(devices):  # what the reader draws next must not depend on a cache
-                torch.manual_seed(0)
-                part = folder.with_suffix(".part")  # a kill while writing must not leave half a model
-                shutil.rmtree(part, ignore_errors=True)
-                _train(modality).save_pretrained(part)
-                part.rename(folder)
-        model = MultimodalModel.from_pretrained(folder)
+    model = kept.model(f"perceiver-{modality}", SOURCES, lambda: _train(modality), DEPENDS)
     if modality in PRETRAINED:  # kept without the frozen encoder, which is an asset already
         projection = model.encoders[modality]
         assert isinstance(projection, Projected)
@@ -71,6 +93,7 @@ def _frozen(modality: str) -> Pooled:
 
 def _train(modality: str) -> MultimodalModel:
     """The perceiver; over features instead of its frozen encoder, where it has one."""
+    torch.manual_seed(0)
     parts: dict[str, Dataset] = {s: Reviews.perception(modality, s) for s in ("train", "valid")}
     if modality not in PRETRAINED:
         model = _single(modality, Projected(Pooled(MelCNN()), WIDTH))
@@ -104,33 +127,12 @@ def review_features(seed: int = 0) -> dict[str, ArrayDataset]:
         "train", "valid", "test" -> dataset with "text", "image" and "audio" (16 numbers each), in the order
         of ``Reviews(split, seed)``.
     """
-    file = cache_dir() / f"review-features-{seed}-{_key()}.safetensors"
-    with FileLock(f"{file}.lock"):
-        if not file.is_file():
-            log.info("encoding the reviews, once")
-            encoders = pretrained_encoders()
-            made = {split: encode_dataset(encoders, Reviews(split, seed)) for split in SPLITS}
-            tensors = {f"{s}/{n}": a for s, data in made.items() for n, a in data.arrays.items()}
-            tensors |= {f"{s}/labels": data.labels for s, data in made.items()}
-            _write(tensors, file)
-        kept = load_file(file)
-    return {s: from_arrays({n: kept[f"{s}/{n}"] for n in MODALITIES}, kept[f"{s}/labels"]) for s in SPLITS}
+    found = kept.tensors(f"review-features-{seed}", SOURCES, lambda: _encode(seed), DEPENDS)
+    return {s: from_arrays({n: found[f"{s}/{n}"] for n in MODALITIES}, found[f"{s}/labels"]) for s in SPLITS}
 
 
-def _write(tensors: dict[str, torch.Tensor], file: Path) -> None:
-    part = file.with_suffix(".part")
-    save_file(tensors, part)
-    part.replace(file)
-
-
-def _key() -> str:
-    """Changes with any source that the result depends on, and with the assets."""
-    digest = hashlib.sha256(torch.__version__.encode())
-    root = Path(mmbook.__file__).parent
-    for name in SOURCES + FOLDERS:
-        place = root / name
-        for file in sorted(place.rglob("*.[pc]*")) if place.is_dir() else [place]:
-            if file.suffix in (".py", ".csv", ".toml"):
-                digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
-    digest.update("".join(asset.sha256 for asset in registry().values()).encode())
-    return digest.hexdigest()[:16]
+def _encode(seed: int) -> dict[str, Tensor]:
+    encoders = pretrained_encoders()
+    made = {split: encode_dataset(encoders, Reviews(split, seed)) for split in SPLITS}
+    tensors = {f"{s}/{n}": a for s, data in made.items() for n, a in data.arrays.items()}
+    return tensors | {f"{s}/labels": data.labels for s, data in made.items()}

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
-import logging
 from collections import defaultdict
 from pathlib import Path
 
 import torch
-from filelock import FileLock
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-import mmbook
 from mmbook import assets
-from mmbook.assets import cache_dir
 from mmbook.data.arrays import ArrayDataset, from_arrays
 from mmbook.data.sentences import of_split, sentences
 from mmbook.data.splits import SPLITS, stream
@@ -26,13 +22,13 @@ from mmbook.encoders.word2vec import Word2Vec
 from mmbook.modality import Modality, collate
 from mmbook.preprocess import TextProcessor, clean
 from mmbook.preprocess.words import words
-
-log = logging.getLogger(__name__)
+from mmbook.recipes import kept
 
 # What each result depends on: a change in any of these makes it anew.
 TEXTS = ("data/sentences.py", "data/splits.py", "preprocess/text.py", "recipes/words.py")
 VECTORS = (*TEXTS, "preprocess/words.py", "encoders/skip_gram.py", "encoders/word2vec.py")
 SENTENCES = (*TEXTS, "encoders/bert.py")
+DEPENDS = ("movie-reviews", "minilm", "minilm-tokenizer")
 
 
 def word_vectors() -> Word2Vec:
@@ -43,21 +39,19 @@ def word_vectors() -> Word2Vec:
     training sentences. No label is used. A review that contains a validation or test sentence is left out.
     Made once (one to two minutes), then read from the cache.
     """
-    file = cache_dir() / f"word-vectors-{_key(VECTORS)}.safetensors"
-    with FileLock(f"{file}.lock"):
-        if not file.is_file():
-            log.info("training word vectors, once")
-            made = skip_gram(training_texts())
-            _write({"table": made.table.weight.detach()}, file, {"config": json.dumps(made.config)})
-    from safetensors import safe_open
-
-    with safe_open(file, "pt") as kept:
-        config = json.loads(kept.metadata()["config"])
-        table = kept.get_tensor("table")
+    file = kept.place("word-vectors", VECTORS, _write_vectors, DEPENDS)
+    with safe_open(file, "pt") as opened:
+        config = json.loads(opened.metadata()["config"])
+        table = opened.get_tensor("table")
     model = Word2Vec(config["vocabulary"], config["width"])
     model.load_state_dict({"table.weight": table})
     model.weights = "pretrained"
     return model.eval()
+
+
+def _write_vectors(file: Path) -> None:
+    made = skip_gram(training_texts())
+    save_file({"table": made.table.weight.detach()}, file, {"config": json.dumps(made.config)})
 
 
 def training_texts() -> list[str]:
@@ -88,15 +82,15 @@ def sentence_features() -> dict[str, ArrayDataset]:
         "train", "valid", "test" -> dataset with "text" and "shuffled", 384 numbers each, labelled by the
         feeling, in the order of ``mmbook.data.sentences.of_split(split)``. Made once (about a minute).
     """
-    file = cache_dir() / f"sentence-features-{_key(SENTENCES)}.safetensors"
-    with FileLock(f"{file}.lock"):
-        if not file.is_file():
-            log.info("encoding the sentences with MiniLM, once")
-            model = Bert.minilm()
-            plain = [sentence.text for sentence in sentences()]
-            _write({"text": _embed(model, plain), "shuffled": _embed(model, shuffled(plain))}, file)
-    kept, label = load_file(file), torch.tensor([sentence.feeling for sentence in sentences()])
-    return {s: from_arrays({n: x[of_split(s)] for n, x in kept.items()}, label[of_split(s)]) for s in SPLITS}
+    found = kept.tensors("sentence-features", SENTENCES, _encode, DEPENDS)
+    label = torch.tensor([sentence.feeling for sentence in sentences()])
+    return {s: from_arrays({n: x[of_split(s)] for n, x in found.items()}, label[of_split(s)]) for s in SPLITS}
+
+
+def _encode() -> dict[str, Tensor]:
+    model = Bert.minilm()
+    plain = [sentence.text for sentence in sentences()]
+    return {"text": _embed(model, plain), "shuffled": _embed(model, shuffled(plain))}
 
 
 def shuffled(texts: list[str]) -> list[str]:
@@ -116,20 +110,3 @@ def _embed(model: Bert, texts: list[str]) -> Tensor:
         batch = collate([{"text": ids[i]} for i in some])
         found[some] = model(Modality(batch["text"], batch["text_mask"])).pooled()
     return found
-
-
-def _write(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
-    part = file.with_suffix(".part")  # a kill while writing must not leave half a file
-    save_file(tensors, part, metadata)
-    part.replace(file)
-
-
-def _key(sources: tuple[str, ...]) -> str:
-    """Changes with any of the sources, with torch, and with the reviews."""
-    root = Path(mmbook.__file__).parent
-    digest = hashlib.sha256(torch.__version__.encode())
-    for name in sources:
-        digest.update((root / name).read_bytes())
-    for name in ("movie-reviews", "minilm", "minilm-tokenizer"):
-        digest.update(assets.registry()[name].sha256.encode())
-    return digest.hexdigest()[:16]
