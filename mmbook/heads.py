@@ -31,14 +31,26 @@ class Classification(nn.Module):
         num_classes: at least 2.
         hidden: width of one hidden layer (GELU) before the logits; None for a linear head.
         dropout: share of the head's input zeroed in training.
+        linear: False for no layer at all: what comes in are the logits already, as from late fusion.
+
+    Raises:
+        ValueError: fewer than 2 classes; without a layer, a `dim` that is not `num_classes`, or `hidden` or
+            `dropout`.
     """
 
-    def __init__(self, dim: int, num_classes: int, hidden: int | None = None, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_classes: int,
+        hidden: int | None = None,
+        dropout: float = 0.0,
+        linear: bool = True,
+    ) -> None:
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"num_classes is {num_classes}; classification needs at least 2")
         self.num_classes = num_classes
-        self.net = _readout(dim, num_classes, hidden, dropout)
+        self.net = _readout(dim, num_classes, hidden, dropout, linear)
 
     def forward(self, fused: Tensor, labels: Tensor | None = None) -> HeadOutput:
         logits = self.net(fused)  # (B, num_classes)
@@ -54,13 +66,18 @@ class Regression(nn.Module):
     """
 
     def __init__(
-        self, dim: int, num_targets: int = 1, hidden: int | None = None, dropout: float = 0.0
+        self,
+        dim: int,
+        num_targets: int = 1,
+        hidden: int | None = None,
+        dropout: float = 0.0,
+        linear: bool = True,
     ) -> None:
         super().__init__()
         if num_targets < 1:
             raise ValueError(f"num_targets is {num_targets}; regression needs at least 1")
         self.num_targets = num_targets
-        self.net = _readout(dim, num_targets, hidden, dropout)
+        self.net = _readout(dim, num_targets, hidden, dropout, linear)
 
     def forward(self, fused: Tensor, labels: Tensor | None = None) -> HeadOutput:
         values = self.net(fused)  # (B, num_targets)
@@ -107,7 +124,14 @@ class Detection(nn.Module):
         return logits[:, : self.num_classes], logits[:, self.num_classes :].sigmoid()
 
 
-def _readout(dim: int, out: int, hidden: int | None, dropout: float) -> nn.Module:
+def _readout(dim: int, out: int, hidden: int | None, dropout: float, linear: bool = True) -> nn.Module:
+    if not linear:
+        if dim != out or hidden is not None or dropout:
+            raise ValueError(
+                f"a head with linear=False passes on what comes in, so dim must be {out} (is {dim}), "
+                f"hidden None (is {hidden}) and dropout 0 (is {dropout})"
+            )
+        return nn.Identity()
     if hidden is None:
         return nn.Sequential(nn.Dropout(dropout), nn.Linear(dim, out))
     return nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, out))

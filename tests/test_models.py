@@ -73,25 +73,32 @@ NEW_PROCESS = """
 import sys, torch
 from mmbook import MultimodalModel
 from safetensors.torch import load_file, save_file
-x = load_file(sys.argv[2])
-model = MultimodalModel.from_pretrained(sys.argv[1])
-save_file({**model.state_dict(), "LOGITS": model(**x).logits.detach()}, sys.argv[3])
+x = load_file(sys.argv[1])
+for folder in sys.argv[2:]:
+    model = MultimodalModel.from_pretrained(folder)
+    save_file({**model.state_dict(), "LOGITS": model(**x).logits.detach()}, folder + "/loaded.safetensors")
 """
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
-def test_saved_and_loaded_in_a_new_process_keys_and_logits_are_equal(fusion, tmp_path):
-    model, x = picture_and_sound(fusion).eval(), batch()
-    model.save_pretrained(tmp_path / "model")
+def test_saved_and_loaded_in_a_new_process_keys_and_logits_are_equal(tmp_path):
+    models, x = {name: picture_and_sound(name).eval() for name in FUSIONS}, batch()
+    models["filled"] = picture_and_sound("concat", missing="mean", modality_dropout=0.5).eval()
     save_file(x, tmp_path / "x.safetensors")
-    files = [tmp_path / "model", tmp_path / "x.safetensors", tmp_path / "out.safetensors"]
-    subprocess.run([sys.executable, "-c", NEW_PROCESS, *map(str, files)], check=True)
-    loaded = load_file(files[2])
-    torch.testing.assert_close(loaded.pop("LOGITS"), model(**x).logits, rtol=1e-6, atol=1e-6)
-    assert loaded.keys() == model.state_dict().keys()
-    assert all(torch.equal(loaded[k], v) for k, v in model.state_dict().items())
-    assert {p.name for p in files[0].iterdir()} == {"config.json", "model.safetensors", "README.md"}
-    assert f"| fusion | {type(model.fusion).__name__} |" in (files[0] / "README.md").read_text()
+    for name, model in models.items():
+        model.save_pretrained(tmp_path / name)
+        assert {p.name for p in (tmp_path / name).iterdir()} == {
+            "config.json",
+            "model.safetensors",
+            "README.md",
+        }
+    files = [str(tmp_path / "x.safetensors"), *(str(tmp_path / name) for name in models)]
+    subprocess.run([sys.executable, "-c", NEW_PROCESS, *files], check=True)  # one: starting it costs seconds
+    for name, model in models.items():
+        loaded = load_file(tmp_path / name / "loaded.safetensors")
+        torch.testing.assert_close(loaded.pop("LOGITS"), model(**x).logits, rtol=1e-6, atol=1e-6)
+        assert loaded.keys() == model.state_dict().keys()
+        assert all(torch.equal(loaded[k], v) for k, v in model.state_dict().items())
+        assert f"| fusion | {type(model.fusion).__name__} |" in (tmp_path / name / "README.md").read_text()
 
 
 def test_a_missing_weight_is_an_error_and_not_a_silent_default(tmp_path):
@@ -176,6 +183,27 @@ def test_encoded_features_give_the_same_answer_as_the_whole_model(pool):
     short.head.load_state_dict(model.head.state_dict())
     inputs = collate([features[i] for i in range(5)])
     torch.testing.assert_close(short.eval()(**inputs).logits, model(**x).logits, rtol=1e-4, atol=1e-5)
+
+
+def test_late_fusion_ends_in_the_logits_themselves():
+    for task in ({"num_classes": 3}, {"num_targets": 2}):
+        model = fusion_on_features({"a": 4, "b": 5}, "late", **task, missing="zeros")
+        x = {"a": torch.randn(6, 2, 4), "b": torch.randn(6, 1, 5)}
+        fused = model.fusion({n: Modality(v, torch.ones(v.shape[:2]).bool()) for n, v in x.items()})
+        assert torch.equal(model(**x).logits, fused) and not list(model.head.parameters())
+        again = MultimodalModel.from_config(json.loads(json.dumps(model.to_config())))
+        assert not list(again.head.parameters())
+        for wrong in ({"width": 8}, {"hidden": 8}):
+            with pytest.raises(ValueError, match="'late'.*leave them out"):
+                fusion_on_features({"a": 4}, "late", **task, **wrong)
+
+
+def test_a_head_without_a_layer_refuses_what_it_would_ignore():
+    for wrong in ({"dim": 4}, {"hidden": 5}, {"dropout": 0.1}):
+        with pytest.raises(ValueError, match="linear=False"):
+            Classification(**{"dim": 3, "num_classes": 3, "linear": False} | wrong)
+    with pytest.raises(ValueError, match="dim must be 2 .is 4."):
+        Regression(4, 2, linear=False)
 
 
 def test_heads_refuse_sizes_that_make_no_sense():

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmbook.fusion.inputs import complete
+from mmbook.fusion.inputs import complete, norm, upcast
 from mmbook.modality import Modality
 from mmbook.registry import register
 
@@ -39,7 +39,7 @@ class Attention(nn.Module):
         super().__init__()
         self.dims, self.out_dim = dict(dims), out_dim
         self.project = nn.ModuleDict(
-            {name: nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, out_dim)) for name, dim in dims.items()}
+            {name: nn.Sequential(norm(dim), nn.Linear(dim, out_dim)) for name, dim in dims.items()}
         )
         self.dropout = nn.Dropout(dropout)
         self.token_score = nn.Linear(out_dim, 1, bias=False)  # a bias would cancel in the softmax
@@ -73,8 +73,9 @@ class Attention(nn.Module):
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last dimension where `mask` is True; zero elsewhere, all zero where nothing is True.
 
-    In float32, as a softmax should be. Filling with minus infinity alone would give NaN for an empty row.
+    At least in float32, as a softmax should be. Filling with minus infinity alone would give NaN for an empty
+    row.
     """
-    scores = scores.float().masked_fill(~mask, float("-inf"))
+    scores = upcast(scores).masked_fill(~mask, float("-inf"))
     empty = ~mask.any(dim=-1, keepdim=True)
     return scores.masked_fill(empty, 0).softmax(dim=-1).masked_fill(~mask, 0)

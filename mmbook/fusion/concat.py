@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmbook.fusion.inputs import complete
+from mmbook.fusion.inputs import complete, norm
 from mmbook.modality import Modality
 from mmbook.registry import register
 
@@ -34,7 +34,7 @@ class Concat(nn.Module):
     def __init__(self, dims: dict[str, int], out_dim: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.dims, self.out_dim = dict(dims), out_dim
-        self.norms = nn.ModuleDict({name: nn.LayerNorm(dim) for name, dim in dims.items()})
+        self.norms = nn.ModuleDict({name: norm(dim) for name, dim in dims.items()})
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(sum(dims.values()), out_dim)
 

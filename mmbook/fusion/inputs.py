@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor, nn
 
 from mmbook.modality import Modality
 
@@ -41,3 +42,17 @@ def complete(inputs: Mapping[str, Modality], dims: Mapping[str, int]) -> dict[st
             nothing = torch.zeros(batch, 1, dtype=torch.bool, device=some.mask.device)
             completed[name] = Modality(some.values.new_zeros(batch, 1, dim), nothing)
     return completed
+
+
+def norm(dim: int) -> nn.Module:
+    """Layer norm for features of width `dim`, so that no modality drowns the others by its scale.
+
+    Below three numbers it would destroy what it normalises (of one number it leaves nothing, of two only
+    which is larger), so those pass unchanged.
+    """
+    return nn.LayerNorm(dim) if dim > 2 else nn.Identity()
+
+
+def upcast(x: Tensor) -> Tensor:
+    """At least float32, in which exponentials and sums over many numbers belong; float64 stays."""
+    return x if x.dtype == torch.float64 else x.float()

@@ -85,7 +85,7 @@ def fusion_on_features(
     *,
     num_classes: int | None = None,
     num_targets: int | None = None,
-    width: int = 64,
+    width: int | None = None,
     hidden: int | None = None,
     **options: Any,
 ) -> MultimodalModel:
@@ -95,21 +95,34 @@ def fusion_on_features(
         dims: name -> width of that modality's features.
         fusion: a key of ``mmbook.fusion.FUSIONS``.
         num_classes: for classification; exactly one of this and `num_targets` (regression).
-        width: of the fused vector.
-        hidden: width of a hidden layer in the head; None for a linear head.
-        options: passed to the fusion.
+        width: of the fused vector; None is 64. Not for ``"late"``, which gives the logits itself, so that its
+            head is the identity.
+        hidden: width of a hidden layer in the head; None for a linear head. Not for ``"late"``.
+        options: passed to `mmbook.fusion.build_fusion`: ``missing``, ``modality_dropout``, and the fusion's
+            own.
 
     Raises:
-        ValueError: an unknown fusion, or both or neither of `num_classes` and `num_targets`.
+        ValueError: an unknown fusion, both or neither of `num_classes` and `num_targets`, or `width` or
+            `hidden` for ``"late"``.
     """
     if (num_classes is None) == (num_targets is None):
         raise ValueError(
             f"give exactly one of num_classes (got {num_classes}) and num_targets (got {num_targets})"
         )
+    late = fusion == "late"
+    if late and (width is not None or hidden is not None):
+        raise ValueError(
+            f"fusion 'late' averages the modalities' own logits, with nothing after it, so it takes no width "
+            f"(got {width}) and no hidden (got {hidden}); leave them out"
+        )
+    width = 64 if width is None else width
     head: nn.Module
     if num_classes is not None:
-        head = Classification(width, num_classes, hidden)
+        dim = num_classes if late else width
+        head = Classification(dim, num_classes, hidden, linear=not late)
     else:
-        head = Regression(width, num_targets or 1, hidden)
-    joined = build_fusion(fusion, dict(dims), width, **options)
+        targets = num_targets or 1
+        dim = targets if late else width
+        head = Regression(dim, targets, hidden, linear=not late)
+    joined = build_fusion(fusion, dict(dims), dim, **options)
     return MultimodalModel({name: Features(dim) for name, dim in dims.items()}, joined, head)

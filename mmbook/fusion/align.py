@@ -1,0 +1,92 @@
+"""Contrastive alignment: a loss beside the task's that brings the modalities of one sample close together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmbook.fusion.vectors import Vectors
+from mmbook.losses import info_nce, sigmoid_contrastive
+from mmbook.modality import Modality
+from mmbook.registry import register
+
+LOSSES = ("info_nce", "sigmoid")
+
+
+@register
+class Aligned(nn.Module):
+    """A fusion, unchanged, that adds a contrastive loss between its modalities while it trains.
+
+    Each modality's normalised mean over real tokens is projected into one space of `width`. For each pair of
+    modalities, among the rows of the batch that have both, the two vectors of one row shall be closer than
+    those of different rows. `mmbook.MultimodalModel` adds `auxiliary_loss` to the loss in training, as that
+    of any fusion which has a method of this name.
+
+    Args:
+        fusion: any of ``mmbook.fusion.FUSIONS``, also inside of `mmbook.fusion.Missing`.
+        width: of the common space.
+        weight: of the loss beside the task's.
+        loss: ``"info_nce"`` or ``"sigmoid"``; see `mmbook.losses`.
+        temperature: of ``"info_nce"``. ``"sigmoid"`` learns its scale and bias instead, from 10 and -10.
+
+    Raises:
+        ValueError: another value of `loss`.
+
+    Source: Li et al. (2021), *Align before Fuse*, https://arxiv.org/abs/2107.07651.
+    """
+
+    def __init__(
+        self,
+        fusion: nn.Module,
+        width: int = 32,
+        weight: float = 0.1,
+        loss: str = "info_nce",
+        temperature: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if loss not in LOSSES:
+            raise ValueError(f"loss is {loss!r}; choose one of {', '.join(LOSSES)}")
+        self.fusion, self.weight, self.loss, self.temperature = fusion, weight, loss, temperature
+        self.dims: dict[str, int] = fusion.dims  # type: ignore[assignment]
+        self.out_dim: int = fusion.out_dim  # type: ignore[assignment]
+        self.vectors = Vectors(self.dims, width)
+        if loss == "sigmoid":
+            self.log_scale = nn.Parameter(torch.tensor(10.0).log())
+            self.bias = nn.Parameter(torch.tensor(-10.0))
+
+    def forward(self, inputs: Mapping[str, Modality], return_weights: bool = False) -> Any:
+        """What the fusion gives."""
+        return self.fusion(inputs, return_weights)
+
+    def auxiliary_loss(self, features: Mapping[str, Modality], labels: Tensor | None = None) -> Tensor:
+        """`weight` times the mean contrastive loss over the pairs of modalities that two rows or more have.
+
+        Args:
+            features: what the fusion gets.
+            labels: not used; a row's own other modality is the label.
+
+        Returns:
+            Scalar; zero (but of every parameter here) where no pair of modalities has two rows.
+        """
+        u, real = self.vectors(features)  # (B, M, width), (B, M)
+        losses = []
+        for a, b in combinations(range(len(self.dims)), 2):
+            both = real[:, a] & real[:, b]
+            if both.sum() > 1:
+                losses.append(self._contrast(u[both, a], u[both, b]))
+        touched = (
+            0 * torch.stack([p.sum() for p in self._own()]).sum()
+        )  # distributed training waits for every parameter
+        return self.weight * torch.stack(losses).mean() + touched if losses else touched
+
+    def _own(self) -> list[Tensor]:
+        return [p for name, p in self.named_parameters() if not name.startswith("fusion.")]
+
+    def _contrast(self, a: Tensor, b: Tensor) -> Tensor:
+        if self.loss == "info_nce":
+            return info_nce(a.float(), b.float(), self.temperature)
+        return sigmoid_contrastive(a.float(), b.float(), self.log_scale.exp(), self.bias)
