@@ -58,7 +58,8 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
 
     Args:
         rows: each ``{name: Tensor (T, ...), "labels": ..., "id": ...}``. A modality may be absent from a row
-            or None. One that is absent from every row is left out of the batch.
+            or None. One that is absent from every row is left out of the batch. Rows that know how to make
+            a batch of themselves (``rows.collated()``, see `mmbook.data.ArrayDataset`) do so.
 
     Returns:
         ``name`` -> ``(B, T, ...)`` padded with zeros, ``name_mask`` -> ``(B, T)`` bool, and ``labels`` and
@@ -70,6 +71,9 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
     """
     if not rows:
         raise ValueError("collate got no rows; a batch needs at least one")
+    if hasattr(rows, "collated"):
+        batched: dict[str, Tensor] = rows.collated()
+        return batched
     names = dict.fromkeys(key for row in rows for key in row if key not in ("labels", "id"))
     batch: dict[str, Tensor] = {}
     for name in names:

@@ -24,6 +24,28 @@ def test_rows_are_cut_to_their_length_and_vectors_get_one_step():
     assert batch["a_mask"].sum(dim=1).tolist() == [4, 0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("indices", [[0, 1, 2, 3, 4, 5], [3, 2], [1], [4, 4, 0]])
+def test_a_batch_at_once_equals_the_rows_collated_one_by_one(indices):
+    data = made()[1]
+    data.arrays["a"][2, 1:] = float("nan")  # what lies beyond a length must not come through
+    slow = collate([data[i] for i in indices])
+    rows = data.__getitems__(indices)
+    for fast in (collate(rows), collate(list(rows))):
+        assert list(fast) == list(slow)
+        for key, value in slow.items():
+            assert torch.equal(fast[key], value) and fast[key].dtype == value.dtype
+    assert [row["id"] for row in rows[:2]] == indices[:2]
+
+
+def test_the_data_loader_takes_the_fast_path_and_own_collates_still_see_rows():
+    data = made()[1]
+    subset = torch.utils.data.Subset(data, [5, 3, 1, 0])
+    (batch,) = torch.utils.data.DataLoader(subset, batch_size=4, collate_fn=collate)
+    assert batch["ids"].tolist() == [5, 3, 1, 0]
+    (mine,) = torch.utils.data.DataLoader(data, batch_size=6, collate_fn=lambda rows: [r["id"] for r in rows])
+    assert mine == list(range(6))
+
+
 def test_select_and_shuffle():
     _, data = made()
     assert set(data.select(["b"])[0]) == {"b", "labels", "id"}

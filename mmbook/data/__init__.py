@@ -8,6 +8,7 @@ from typing import Any
 # Public names, and the modules they live in.
 _HOME = {
     "ArrayDataset": "arrays",
+    "Clinic": "clinic",
     "Digits": "digits",
     "Emoji": "emoji_names",
     "EmojiClips": "emoji_clips",
@@ -16,12 +17,14 @@ _HOME = {
     "FilesSkipped": "files",
     "Post": "reviews",
     "Reviews": "reviews",
+    "Synthetic": "synthetic",
     "from_arrays": "arrays",
 }
 
 __all__ = [
     "FSDD",
     "ArrayDataset",
+    "Clinic",
     "Digits",
     "Emoji",
     "EmojiClips",
@@ -29,6 +32,7 @@ __all__ = [
     "FilesSkipped",
     "Post",
     "Reviews",
+    "Synthetic",
     "from_arrays",
 ]
 

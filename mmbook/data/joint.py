@@ -139,12 +139,21 @@ def ceiling(subset: Sequence[str], p: Floats | None = None) -> Ceiling:
     for name in subset:
         if name not in MODALITIES:
             raise ValueError(f"{name!r} is no modality of the table; these are {', '.join(MODALITIES)}")
-    p = joint() if p is None else p
-    unseen = tuple(axis for axis, name in enumerate(MODALITIES) if name not in subset)
-    seen = p.sum(axis=unseen).reshape(-1, 2)
-    given = seen / np.maximum(seen.sum(1, keepdims=True), 1e-300)
-    entropy = -(seen * np.log(np.where(given > 0, given, 1))).sum()
-    return Ceiling(float(seen.max(1).sum()), float(entropy))
+    return best_possible(joint() if p is None else p, [MODALITIES.index(name) for name in subset])
+
+
+def best_possible(p: Floats, seen: Sequence[int]) -> Ceiling:
+    """The exact best score of a predictor that sees some of the variables of any table.
+
+    Args:
+        p: the distribution, one axis for each variable, the label last; sums to one.
+        seen: the axes that the predictor sees; empty for none.
+    """
+    unseen = tuple(axis for axis in range(p.ndim - 1) if axis not in seen)
+    both = p.sum(axis=unseen).reshape(-1, p.shape[-1])
+    given = both / np.maximum(both.sum(1, keepdims=True), 1e-300)
+    entropy = -(both * np.log(np.where(given > 0, given, 1))).sum()
+    return Ceiling(float(both.max(1).sum()), float(entropy))
 
 
 def ceilings(
