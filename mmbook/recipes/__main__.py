@@ -13,8 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from mmbook.recipes import (
+    clinic_features,
     clip_ladder,
     digit_listener,
+    digit_pictures,
+    filled_gaps,
     perceiver,
     review_features,
     sentence_features,
@@ -36,9 +39,12 @@ def words() -> None:
 # The longest first.
 RECIPES: dict[str, Callable[[], object]] = {
     "clips": clip_ladder,
+    "clinic": clinic_features,
     "digits": digit_listener,
     "reviews": reviews,
     "words": words,
+    "pictures": digit_pictures,  # waits for the listener
+    "gaps": filled_gaps,  # waits for the reviews
 }
 
 

@@ -1,0 +1,26 @@
+"""Generating a modality: from nothing, from other modalities, or in place of one that is missing."""
+
+from mmbook.generate.condition import Condition
+from mmbook.generate.fill import fill, make_filler, with_gaps
+from mmbook.generate.fit_gan import fit_gan
+from mmbook.generate.gan import LOSSES, Critic, Generator, gradient_penalty
+from mmbook.generate.networks import DrawingNet, PictureNet, VectorNet
+from mmbook.generate.vae import VAE, VAEOutput, kl_to_standard_normal
+
+__all__ = [
+    "LOSSES",
+    "VAE",
+    "Condition",
+    "Critic",
+    "DrawingNet",
+    "Generator",
+    "PictureNet",
+    "VAEOutput",
+    "VectorNet",
+    "fill",
+    "fit_gan",
+    "gradient_penalty",
+    "kl_to_standard_normal",
+    "make_filler",
+    "with_gaps",
+]
