@@ -18,6 +18,7 @@ from mmbook.encoders.framewise import Framewise
 from mmbook.encoders.frozen import Frozen
 from mmbook.encoders.gru import GRU
 from mmbook.encoders.log_mel import LogMel
+from mmbook.encoders.lora import LoRA, LoRALinear, add_lora, merge_lora
 from mmbook.encoders.lstm import LSTM
 from mmbook.encoders.mel_cnn import MelCNN
 from mmbook.encoders.mobilenet import MobileNetV2
@@ -28,6 +29,7 @@ from mmbook.encoders.skip_gram import skip_gram
 from mmbook.encoders.small_cnn import SmallCNN
 from mmbook.encoders.space_time import SpaceTime
 from mmbook.encoders.telephone_mel import TelephoneMel
+from mmbook.encoders.token_transformer import TokenTransformer
 from mmbook.encoders.vgg import VGG
 from mmbook.encoders.video3d import Video3D
 from mmbook.encoders.vit import ViT
@@ -43,6 +45,8 @@ __all__ = [
     "Flattened",
     "Framewise",
     "Frozen",
+    "LoRA",
+    "LoRALinear",
     "LogMel",
     "MelCNN",
     "MobileNetV2",
@@ -52,11 +56,14 @@ __all__ = [
     "SmallCNN",
     "SpaceTime",
     "TelephoneMel",
+    "TokenTransformer",
     "ViT",
     "Video3D",
     "Wav2Vec2",
     "Word2Vec",
+    "add_lora",
     "build_encoder",
+    "merge_lora",
     "overview",
     "skip_gram",
 ]

@@ -1,6 +1,26 @@
 """Whole models: `MultimodalModel`, and the short way to one over ready-made features."""
 
+from mmbook.models.balance import Blended, Modulated, blend_weights
 from mmbook.models.features import Features, encode_dataset, fusion_on_features
 from mmbook.models.multimodal import MultimodalModel, MultimodalOutput
+from mmbook.models.multitask import MultiTask
+from mmbook.models.pcgrad import PCGrad
+from mmbook.models.pretrain import ContrastivePretraining, MaskedPretraining
+from mmbook.models.weighting import FixedWeights, UncertaintyWeights
 
-__all__ = ["Features", "MultimodalModel", "MultimodalOutput", "encode_dataset", "fusion_on_features"]
+__all__ = [
+    "Blended",
+    "ContrastivePretraining",
+    "Features",
+    "FixedWeights",
+    "MaskedPretraining",
+    "Modulated",
+    "MultiTask",
+    "MultimodalModel",
+    "MultimodalOutput",
+    "PCGrad",
+    "UncertaintyWeights",
+    "blend_weights",
+    "encode_dataset",
+    "fusion_on_features",
+]

@@ -43,7 +43,9 @@ class MultimodalModel(nn.Module, ModelHubMixin, library_name="mmbook", tags=["mu
 
     Args:
         encoders: name -> encoder; each maps `Modality` to `Modality` and has ``out_dim``.
-        fusion: maps ``{name: Modality}`` to ``(B, out_dim)``; made for the same names.
+        fusion: maps ``{name: Modality}`` to ``(B, out_dim)``; made for the same names. If it has a method
+            ``auxiliary_loss(features, labels) -> scalar`` (as `mmbook.fusion.Aligned`), that is added to the
+            loss in training; the loss in evaluation stays the task's alone.
         head: maps ``(B, out_dim)`` and labels to logits and a loss.
         preprocess: name -> processor from one raw item (a string, a picture, a sound) to a tensor; `predict`
             needs it.
@@ -85,6 +87,9 @@ class MultimodalModel(nn.Module, ModelHubMixin, library_name="mmbook", tags=["mu
         features = {n: self.encoders[n](m) for n, m in group(batch, list(self.encoders)).items()}
         fused, weights = self.fusion(features, return_weights=True)
         logits, loss = self.head(fused, labels)
+        auxiliary: Any = getattr(self.fusion, "auxiliary_loss", None)
+        if self.training and loss is not None and auxiliary is not None:
+            loss = loss + auxiliary(features, labels)
         return MultimodalOutput(loss=loss, logits=logits, attentions=weights or None)
 
     @torch.no_grad()

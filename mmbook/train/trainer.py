@@ -203,13 +203,19 @@ class Trainer:
     def evaluate(self, dataset: Dataset) -> dict[str, float]:
         """``loss`` and, by the type of the labels, the metrics of `mmbook.evaluate`.
 
-        Integer labels: accuracy, balanced_accuracy, f1, nll. Float labels: mae, mse, correlation.
+        Integer labels: accuracy, balanced_accuracy, f1, nll. Float labels: mae, mse, correlation. Under a
+        head with several tasks (`mmbook.models.MultiTask`) these of each task, as ``<task>_accuracy`` etc.
         """
         from mmbook.evaluate.metrics import classification_metrics, regression_metrics
 
         logits, labels, loss = self.predict(dataset)
-        metrics = regression_metrics if labels.is_floating_point() else classification_metrics
-        return {"loss": loss, **metrics(logits, labels)}
+        by_task = getattr(getattr(self.model, "head", None), "by_task", None)
+        answers = {"": (logits, labels)} if by_task is None else by_task(logits, labels)
+        scores = {"loss": loss}
+        for task, (ours, truth) in answers.items():
+            metrics = regression_metrics if truth.is_floating_point() else classification_metrics
+            scores |= {f"{task}_{key}".lstrip("_"): value for key, value in metrics(ours, truth).items()}
+        return scores
 
     def _accelerator(self) -> Accelerator:
         # accelerate keeps one state a process and refuses a second precision: start from a clean one
