@@ -69,6 +69,16 @@ def test_without_repeats_it_is_the_textbook_interval():
     assert (found.mean - found.low, found.high - found.mean) == pytest.approx((half, half))
 
 
+def test_one_score_a_seed_is_the_textbook_interval_over_seeds():
+    from scipy.stats import t
+
+    scores = np.random.default_rng(3).normal(size=6)
+    half = t.ppf(0.975, 5) * scores.std(ddof=1) / np.sqrt(6)
+    found = interval(scores[:, None])
+    assert (found.low, found.high) == pytest.approx((scores.mean() - half, scores.mean() + half))
+    assert interval(np.ones((6, 1))) == (1, 1, 1)
+
+
 def test_seeds_that_differ_widen_the_interval():
     base = np.random.default_rng(0).normal(size=100)
     calm, wild = np.stack([base] * 5), np.stack([base + shift for shift in (-1, -0.5, 0, 0.5, 1)])

@@ -30,6 +30,19 @@ def test_made_once_and_the_readers_random_numbers_stay_as_they_were():
     assert len(calls) == 1
 
 
+def test_it_can_be_trained_where_the_reader_wants_no_gradients():
+    with torch.no_grad():
+        made = kept.tensors("thing", SOURCES, lambda: {"x": torch.tensor([torch.is_grad_enabled()])})
+        assert made["x"].all() and not torch.is_grad_enabled()
+
+
+def test_two_names_for_the_same_numbers_are_kept():
+    same = torch.arange(6).view(2, 3)
+    made = kept.tensors("thing", SOURCES, lambda: {"x": same, "again": same, "turned": same.T})
+    assert torch.equal(made["x"], same) and torch.equal(made["again"], same)
+    assert torch.equal(made["turned"], same.T)
+
+
 def test_a_failure_leaves_nothing_that_would_be_taken_for_the_result(empty_cache):
     def broken(path):
         path.write_text("half")

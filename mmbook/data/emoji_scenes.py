@@ -107,7 +107,9 @@ class EmojiScenes(Dataset[dict[str, Any]]):
         canvas = background(random, self.size).movedim(0, -1).round().to(torch.uint8).numpy()
         picture = Image.fromarray(np.ascontiguousarray(canvas)).convert("RGBA")
         asked = str(random.choice(KINDS)) if self.asks else None
-        kinds, boxes, codes = [], [], []
+        kinds: list[str] = []
+        boxes: list[tuple[int, ...]] = []
+        codes: list[str] = []
         for _ in range(random.integers(1, OBJECTS + 1)):
             kind = str(random.choice(KINDS))
             code = str(random.choice(codes_of(self.split)[kind]))
@@ -174,7 +176,7 @@ def codes_of(split: str) -> dict[str, tuple[str, ...]]:
 
 @cache
 def cut_out(code: str, style: str) -> Image.Image:
-    """The drawing with its opacity, RGBA, cut to where it is not transparent; shared, so do not draw in it."""
+    """The drawing with its opacity, RGBA, cut to where it is not transparent. Shared: copy it first."""
     data = drawn(style)[code]
     if style == "openmoji":
         from resvg_py import svg_to_bytes

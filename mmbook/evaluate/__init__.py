@@ -1,6 +1,7 @@
 """Evaluation: metrics, and intervals that tell how far to trust them."""
 
 from mmbook.evaluate.correlation import Agreement, agreement
+from mmbook.evaluate.detection import detection_metrics
 from mmbook.evaluate.intervals import Interval, interval, paired
 from mmbook.evaluate.metrics import classification_metrics, regression_metrics
 from mmbook.evaluate.spoken import SpokenReport, spoken_digits
@@ -14,6 +15,7 @@ __all__ = [
     "TwoSample",
     "agreement",
     "classification_metrics",
+    "detection_metrics",
     "interval",
     "mode_coverage",
     "paired",

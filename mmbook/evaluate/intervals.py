@@ -42,8 +42,9 @@ def interval(
 
     Args:
         scores: ``(S, N)``, one row a training seed, one column a test sample (``(N,)`` is one seed, and then
-            says nothing about other seeds). For a paired comparison give the difference of two methods'
-            scores.
+            says nothing about other seeds; ``(S, 1)`` is one score a seed, such as a mean average precision,
+            and then the interval is over seeds alone). For a paired comparison give the difference of two
+            methods' scores.
         clusters: factor -> ``(N,)`` of ids, such as ``{"image": ..., "audio": ...}``; None where all samples
             are independent.
         level: of confidence.
@@ -59,7 +60,8 @@ def interval(
 
     table = np.atleast_2d(np.asarray(scores, dtype=float))
     seeds, samples = table.shape
-    factors = {name: np.asarray(ids) for name, ids in (clusters or {"sample": np.arange(samples)}).items()}
+    independent = {"sample": np.arange(samples)} if samples > 1 or seeds == 1 else {}
+    factors = {name: np.asarray(ids) for name, ids in (clusters or independent).items()}
     for name, ids in factors.items():
         if ids.shape != (samples,):
             raise ValueError(
@@ -94,7 +96,7 @@ def _multiway(residual: Floats, factors: list[NDArray]) -> tuple[float, list[flo
             total += part if size % 2 else -part
             if size == 1:
                 single.append(part)
-    return max(total, *single), single
+    return max([total, *single]), single
 
 
 def _clustered(residual: Floats, ids: NDArray) -> float:

@@ -3,12 +3,17 @@
 A recipe is keyed by the source code that makes it, so that a stale result is never read.
 """
 
+from mmbook.recipes.balance import drowned
 from mmbook.recipes.clinic import clinic_features
 from mmbook.recipes.clips import clip_ladder
 from mmbook.recipes.digits import digit_listener
 from mmbook.recipes.gaps import filled_gaps
+from mmbook.recipes.labels import few_labels
 from mmbook.recipes.pictures import DigitPictures, digit_pictures
 from mmbook.recipes.reviews import perceiver, pretrained_encoders, review_features
+from mmbook.recipes.scenes import scene_answers
+from mmbook.recipes.tasks import shared_tasks
+from mmbook.recipes.transfer import fine_tuned
 from mmbook.recipes.words import sentence_features, word_vectors
 
 __all__ = [
@@ -17,10 +22,15 @@ __all__ = [
     "clip_ladder",
     "digit_listener",
     "digit_pictures",
+    "drowned",
+    "few_labels",
     "filled_gaps",
+    "fine_tuned",
     "perceiver",
     "pretrained_encoders",
     "review_features",
+    "scene_answers",
     "sentence_features",
+    "shared_tasks",
     "word_vectors",
 ]

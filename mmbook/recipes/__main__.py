@@ -17,10 +17,15 @@ from mmbook.recipes import (
     clip_ladder,
     digit_listener,
     digit_pictures,
+    drowned,
+    few_labels,
     filled_gaps,
+    fine_tuned,
     perceiver,
     review_features,
+    scene_answers,
     sentence_features,
+    shared_tasks,
     word_vectors,
 )
 
@@ -36,12 +41,22 @@ def words() -> None:
     sentence_features()
 
 
+def balance() -> None:
+    drowned()
+    drowned(equal=True)
+
+
 # The longest first.
 RECIPES: dict[str, Callable[[], object]] = {
     "clips": clip_ladder,
     "clinic": clinic_features,
     "digits": digit_listener,
+    "scenes": scene_answers,
+    "transfer": fine_tuned,
     "reviews": reviews,
+    "balance": balance,
+    "labels": few_labels,
+    "tasks": shared_tasks,
     "words": words,
     "pictures": digit_pictures,  # waits for the listener
     "gaps": filled_gaps,  # waits for the reviews

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -20,7 +22,7 @@ RATES = (0.0, 0.25, 0.5, 0.75)  # at which test posts lose modalities
 PRACTICE = 0.4  # at which training posts do, in the regime "gaps"; and the rate of modality dropout
 # Training posts are either whole, and the gaps come as a surprise, or have gaps themselves.
 REGIMES = {"complete": 0.0, "gaps": PRACTICE}
-SIMPLE: dict[str, dict[str, str | float]] = {
+SIMPLE: dict[str, dict[str, Any]] = {
     "zeros": {"missing": "zeros"},
     "mean": {"missing": "mean"},
     "learned token": {"missing": "learned"},
@@ -79,7 +81,7 @@ def _make() -> dict[str, Tensor]:
     return right
 
 
-def classifier(data: ArrayDataset, seed: int, **options: str | float) -> MultimodalModel:
+def classifier(data: ArrayDataset, seed: int, **options: Any) -> MultimodalModel:
     """A concatenation with a hidden layer, trained; `options` as `mmbook.fusion.build_fusion` takes them."""
     torch.manual_seed(seed)
     model = fusion_on_features(data.dims, "concat", num_classes=2, hidden=64, **options)

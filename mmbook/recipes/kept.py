@@ -50,7 +50,8 @@ def place(
     """Where the result called `name` lies: the file or folder that `write` makes at the path it is given.
 
     What is drawn at random while it is made leaves the reader's own random numbers as they were: they must
-    not depend on a cache. A kill while it is made leaves nothing behind that would be taken for the result.
+    not depend on a cache. Nor does it matter whether the reader has gradients switched off just then. A kill
+    while it is made leaves nothing behind that would be taken for the result.
     """
     target = cache_dir() / f"{name}-{key(sources, depends)}"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +61,7 @@ def place(
             part = target.with_name(f"{target.name}.part")
             shutil.rmtree(part, ignore_errors=True)  # a folder; a file is overwritten
             devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-            with torch.random.fork_rng(devices):
+            with torch.random.fork_rng(devices), torch.enable_grad():
                 write(part)
             part.rename(target)
     return target
@@ -70,7 +71,12 @@ def tensors(
     name: str, sources: Iterable[str], make: Callable[[], dict[str, Tensor]], depends: Iterable[str] = ()
 ) -> dict[str, Tensor]:
     """What `make` returns, or what it returned when it was called before."""
-    return load_file(place(name, sources, lambda path: save_file(make(), path), depends))
+
+    def write(path: Path) -> None:
+        # copies: the format refuses two names for the same memory, which a recipe may well return
+        save_file({k: v.clone(memory_format=torch.contiguous_format) for k, v in make().items()}, path)
+
+    return load_file(place(name, sources, write, depends))
 
 
 def model(
