@@ -17,7 +17,7 @@ from mmbook.train import Trainer
 SIDE = 48  # pixels
 CHANNELS = (24, 48, 96)  # each stage halves the side, so 6 x 6 places are left
 WIDTH = 512  # of the vector from which all objects are read: what is where must fit into it
-COUNT, EPOCHS = {"laptop": 3000, "gpu": 30_000}, {"laptop": 16, "gpu": 40}
+COUNT, EPOCHS = {"laptop": 3000, "gpu": 30_000}, {"laptop": 12, "gpu": 40}
 SEEDS, TEST = 3, 300
 SOURCES = (
     "data/emoji.py",
