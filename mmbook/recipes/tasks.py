@@ -124,8 +124,9 @@ def shared_tasks() -> dict[str, dict[str, dict[str, Tensor]]]:
     """Each method in each of the `SETTINGS`, five seeds, on the same 3,000 test rows; made once (minutes).
 
     Returns:
-        setting -> method -> ``{"kind": (S, N) 1.0 where right, "numbers": (S, N) squared error in units of
-        the variance, mean of both}``. "alone" is the kind without the numbers, and the numbers without it.
+        setting -> method -> "kind": ``(S, N)`` 1.0 where right, and "numbers": ``(S, N)`` squared error in
+        units of the variance, mean of both. "alone" is the kind without the numbers, and the numbers without
+        it.
     """
     found = kept.tensors("shared-tasks", SOURCES, _make)
     return {
