@@ -109,7 +109,7 @@ format: $(VENV)/.installed ## let ruff put code in order, and strip notebooks
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header -q
 lock: $(VENV)/.created ## resolve pyproject.toml anew into requirements/lock.txt and package-lock.json
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(RUN) pip install -q --require-hashes -r requirements/bootstrap.txt
-	$(BIN)/uv pip compile pyproject.toml --extra book --extra dev --extra reference -c requirements/constraints.txt $(LOCK) --upgrade -o requirements/lock.txt
+	$(BIN)/uv pip compile pyproject.toml --extra train --extra book --extra dev --extra reference -c requirements/constraints.txt $(LOCK) --upgrade -o requirements/lock.txt
 	grep '^uv==' requirements/lock.txt | cut -d' ' -f1 | $(BIN)/uv pip compile - $(LOCK) --no-annotate -o requirements/bootstrap.txt
 	$(WITH_NODE) npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 

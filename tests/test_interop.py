@@ -110,7 +110,7 @@ def under_ours(case, accumulate):
         device="cpu",
         progress=False,
     )
-    catch_gradient(trainer.optimizer, caught, model)
+    catch_gradient(trainer.optimizers[""], caught, model)
     trainer.fit()
     return caught, trainer
 

@@ -18,8 +18,14 @@ _HOME = {
     "FilesSkipped": "files",
     "Post": "reviews",
     "Reviews": "reviews",
+    "ShardDataset": "shards",
+    "ShardIndex": "shard_index",
+    "Skipped": "files",
     "Synthetic": "synthetic",
     "from_arrays": "arrays",
+    "index_shards": "shard_index",
+    "shard_csv": "shard_table",
+    "write_shards": "shard_writer",
 }
 
 __all__ = [
@@ -34,8 +40,14 @@ __all__ = [
     "FilesSkipped",
     "Post",
     "Reviews",
+    "ShardDataset",
+    "ShardIndex",
+    "Skipped",
     "Synthetic",
     "from_arrays",
+    "index_shards",
+    "shard_csv",
+    "write_shards",
 ]
 
 

@@ -20,6 +20,8 @@ class ArrayDataset(Dataset):
         labels: ``(N,)`` long for classes, float32 ``(N,)`` or ``(N, K)`` for numbers.
     """
 
+    deterministic = True  # nothing is drawn at random when a row is read
+
     def __init__(self, arrays: dict[str, Tensor], lengths: dict[str, Tensor], labels: Tensor) -> None:
         self.arrays, self.lengths, self.labels = arrays, lengths, labels
 

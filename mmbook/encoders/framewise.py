@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import nn
 
 from mmbook.encoders.small_cnn import SmallCNN
@@ -54,6 +55,10 @@ class Framewise(nn.Module):
                 f"video has shape {tuple(values.shape)}; it must be (B, T, 3, H, W), as VideoProcessor and "
                 f"collate make it"
             )
+        if torch.compiler.is_compiling() and not torch.is_grad_enabled():  # as in grid_tokens
+            B, T = mask.shape
+            pictures = Modality(video.cleaned().values.flatten(0, 1)[:, None], mask.flatten()[:, None])
+            return Modality(self.encoder(pictures).pooled().unflatten(0, (B, T)), mask).cleaned()
         frames = values[mask][:, None]  # (N, 1, 3, H, W): each real frame is a picture of its own
         tokens = self.encoder(Modality(frames, mask.new_ones(len(frames), 1))).pooled()  # (N, D)
         out = tokens.new_zeros(*mask.shape, self.out_dim)

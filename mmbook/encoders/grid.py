@@ -34,6 +34,13 @@ def grid_tokens(network: Callable[[Tensor], Tensor], images: Modality) -> Modali
             f"images have shape {tuple(values.shape)}; it must be (B, T, 3, H, W), with T = 1 for single "
             f"pictures, as ImageProcessor and collate make them"
         )
+    if torch.compiler.is_compiling() and not torch.is_grad_enabled():
+        # the sizes in a traced graph cannot depend on values: all frames enter, and the blank ones' cells go
+        values, B, T = images.cleaned().values, *mask.shape
+        features = network(values.flatten(0, 1))  # (B * T, D, h, w)
+        cells = features.shape[2] * features.shape[3]
+        tokens = features.flatten(2).transpose(1, 2).reshape(B, T * cells, -1)
+        return Modality(tokens, mask.repeat_interleave(cells, dim=1)).cleaned()
     # channels in the innermost place in memory: the same numbers, and the order that fast convolutions want
     frames = values[mask].contiguous(memory_format=torch.channels_last)  # (N, 3, H, W), N real frames
     features = network(frames)  # (N, D, h, w)

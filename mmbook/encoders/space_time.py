@@ -155,8 +155,8 @@ class SpaceTime(nn.Module):
         x = self.dropout(x + self.times[:, None, :T])
         token = self.dropout(self.class_token + self.positions[:, :1]).expand(B, -1, -1)
         attend = None
-        if not mask.all():  # softmax over nothing is 0 / 0: a row without a video looks at its own padding
-            attend = mask | ~mask.any(dim=1, keepdim=True)
+        if torch.compiler.is_compiling() or not mask.all():  # a traced graph must serve both
+            attend = mask | ~mask.any(dim=1, keepdim=True)  # a row without a video: softmax of nothing is 0/0
             attend = attend.repeat_interleave(x.shape[1], dim=0)[:, None, None]  # (B * P, 1, 1, T)
         share = mask.to(x.dtype) / mask.sum(dim=1, keepdim=True).clamp(min=1)
         for block in self.blocks:

@@ -38,11 +38,17 @@ class RealNorm(nn.BatchNorm3d):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:  # type: ignore[override]
         """`x` ``(B, D, T, H, W)``; `mask` ``(B, T)``, None where all is real."""
         if mask is None:
-            return super().forward(x)
+            return self.normalise(x)
+        if not self.training:  # the statistics are fixed: padding cannot change them
+            return self.normalise(x).masked_fill(~mask[:, None, :, None, None], 0)
         frames = x.transpose(1, 2)[mask]  # (N, D, H, W), N real frames
         out = torch.zeros_like(x)
-        out.transpose(1, 2)[mask] = super().forward(frames[:, :, None])[:, :, 0].to(x.dtype)
+        out.transpose(1, 2)[mask] = self.normalise(frames[:, :, None])[:, :, 0].to(x.dtype)
         return out
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """The plain batch norm; training on several processes puts one over all of them here."""
+        return super().forward(x)
 
 
 class Residual(nn.Module):
@@ -128,9 +134,11 @@ class Video3D(nn.Module):
                 f"and collate make it"
             )
         values, mask = Modality(self._converted(video.values), video.mask).cleaned()
-        if (mask[:, 1:] & ~mask[:, :-1]).any():
+        # a traced graph cannot branch on values, so it goes without this check
+        if not torch.compiler.is_compiling() and (mask[:, 1:] & ~mask[:, :-1]).any():
             raise ValueError("video has padding before real frames; put all padding at the end of the row")
-        padded = not mask.all()  # most batches are not, and then nothing has to be blanked
+        # most batches are not, and then nothing has to be blanked; a traced graph must serve both
+        padded = torch.compiler.is_compiling() or not mask.all()
         x = values.transpose(1, 2)  # (B, 3, T, H, W)
         x = self.stem_norm(self.stem(x), mask if padded else None).relu_()
         for block in self.blocks:

@@ -106,7 +106,7 @@ class ViT(nn.Module):
     def features(self, frames: Tensor) -> Tensor:
         """``(N, 3, H, W)`` to ``(N, 1 + h * w, width)``."""
         x = self.patches(frames).flatten(2).transpose(1, 2)  # (N, D, h, w) -> (N, h * w, D)
-        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], dim=1) + self.positions
+        x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1) + self.positions
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x)

@@ -81,7 +81,7 @@ class Bottleneck(nn.Module):
         """Fuse features ``{name: (B, T, D)}`` to ``(B, out_dim)``; with `return_weights`, also ``{}``."""
         tokens = self.tokens(inputs)
         some = next(iter(tokens.values())).values
-        z = self.shared.expand(len(some), -1, -1).to(some.dtype)  # (B, bottlenecks, width)
+        z = self.shared.expand(some.shape[0], -1, -1).to(some.dtype)  # (B, bottlenecks, width)
         real = torch.stack([m.mask.any(dim=1) for m in tokens.values()], dim=1)  # (B, M)
         for blocks in self.layers:
             tokens, z = self._layer(blocks, tokens, z, real)  # type: ignore[arg-type]

@@ -65,7 +65,7 @@ class SelfAttention(nn.Module):
         """Fuse features ``{name: (B, T, D)}`` to ``(B, out_dim)``; with `return_weights`, also ``{}``."""
         x, mask = joined(self.tokens(inputs))  # (B, sum of T, width)
         if self.class_token is not None:
-            x = torch.cat([self.class_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+            x = torch.cat([self.class_token.expand(x.shape[0], -1, -1).to(x.dtype), x], dim=1)
             mask = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
         for block in self.blocks:
             x = block(x, mask)

@@ -7,6 +7,7 @@ Both are modules whose ``forward(**batch)`` returns ``.loss``, so any loop train
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -79,6 +80,17 @@ class MaskedPretraining(nn.Module):
         return (place < count) & mask
 
 
+@dataclass
+class ContrastiveOutput(MultimodalOutput):
+    """What a forward pass of contrastive learning returns.
+
+    Attributes:
+        embeddings: name -> ``(B, width)`` and name_mask -> ``(B,)``, from which ``contrast`` makes the loss.
+    """
+
+    embeddings: dict[str, Tensor] | None = None
+
+
 class ContrastivePretraining(nn.Module):
     """Bring together what comes from one sample, in pairs of modalities: `mmbook.losses.info_nce`.
 
@@ -111,16 +123,25 @@ class ContrastivePretraining(nn.Module):
 
     def forward(self, labels: Tensor | None = None, **batch: Any) -> MultimodalOutput:
         """A flat batch; `labels` are ignored. A pair counts where a sample has both modalities."""
-        vectors, there = {}, {}
+        embeddings: dict[str, Tensor] = {}
         for name, modality in group(batch, list(self.encoders)).items():
             encoded = self.encoders[name](modality)
-            vectors[name] = self.projections[name](encoded.pooled())  # (B, width)
-            there[name] = encoded.mask.any(dim=1)
+            embeddings[name] = self.projections[name](encoded.pooled())  # (B, width)
+            embeddings[f"{name}_mask"] = encoded.mask.any(dim=1)
+        return ContrastiveOutput(loss=self.contrast(embeddings), embeddings=embeddings)
+
+    def contrast(self, embeddings: Mapping[str, Tensor]) -> Tensor:
+        """The loss of a batch that is embedded already, be it on several devices or part by part.
+
+        Args:
+            embeddings: name -> ``(B, width)``, and name_mask -> ``(B,)``, which samples have the modality.
+        """
+        names = [name for name in self.encoders if name in embeddings]
         temperature = self.log_temperature.exp().clamp(min=0.01)  # CLIP's limit
         # nothing to tell apart in a batch with fewer than two pairs: a zero through which gradients flow
-        losses = [sum(v.sum() for v in vectors.values()) * 0 + temperature * 0]
-        for a, b in combinations(vectors, 2):
-            both = there[a] & there[b]
+        losses = [sum(embeddings[name].sum() for name in names) * 0 + temperature * 0]
+        for a, b in combinations(names, 2):
+            both = embeddings[f"{a}_mask"] & embeddings[f"{b}_mask"]
             if both.sum() > 1:
-                losses.append(info_nce(vectors[a][both], vectors[b][both], temperature))
-        return MultimodalOutput(loss=torch.stack(losses).sum() / max(1, len(losses) - 1))
+                losses.append(info_nce(embeddings[a][both], embeddings[b][both], temperature))
+        return torch.stack(losses).sum() / max(1, len(losses) - 1)

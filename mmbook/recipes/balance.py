@@ -38,9 +38,7 @@ SOURCES = (
     "models/balance.py",
     "models/multimodal.py",
     "recipes/balance.py",
-    "train/batches.py",
-    "train/optimizer.py",
-    "train/trainer.py",
+    *kept.TRAINING,
 )
 
 

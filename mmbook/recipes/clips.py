@@ -59,9 +59,7 @@ SOURCES = (
     "preprocess/video.py",
     "preprocess/video_sampling.py",
     "recipes/clips.py",
-    "train/batches.py",
-    "train/optimizer.py",
-    "train/trainer.py",
+    *kept.TRAINING,
 )
 
 

@@ -43,9 +43,7 @@ SOURCES = (
     "preprocess/spectrum.py",
     "preprocess/voice_augment.py",
     "recipes/digits.py",
-    "train/batches.py",
-    "train/optimizer.py",
-    "train/trainer.py",
+    *kept.TRAINING,
 )
 
 

@@ -23,6 +23,22 @@ from mmbook.scale import scale
 
 log = logging.getLogger(__name__)
 
+# What decides the result of a training, beside its model and data: for the sources of recipes that train.
+TRAINING = (
+    "train/average.py",
+    "train/batches.py",
+    "train/best.py",
+    "train/engine.py",
+    "train/feed.py",
+    "train/gradient.py",
+    "train/loading.py",
+    "train/optimizer.py",
+    "train/predict.py",
+    "train/settings.py",
+    "train/trainer.py",
+)
+)
+
 
 def key(sources: Iterable[str], depends: Iterable[str] = ()) -> str:
     """A hash that changes with any of the sources, with torch, the scale, and whatever else is named.

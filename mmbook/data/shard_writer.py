@@ -1,0 +1,237 @@
+"""Rows of files into tar shards: bytes copied as they are, all or nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmbook.data.files import FileDataset, FilesSkipped, Skipped
+from mmbook.data.shard_index import FILE, Shard, ShardIndex
+from mmbook.data.shard_members import Labels, packed, suffix_of
+
+RESERVED = ("labels", "id")
+LONGEST_KEY = 60  # bytes; a tar's header has room for 100, and the suffix needs some
+
+
+class Written(NamedTuple):
+    """What `write_shards` has done.
+
+    Attributes:
+        contents: the index of the folder.
+        skipped: ``(path, reason)`` of each file that made its row be left out.
+    """
+
+    contents: ShardIndex
+    skipped: list[Skipped]
+
+
+class _Sample(NamedTuple):
+    key: str
+    number: int
+    labels: Any
+    parts: dict[str, bytes]
+
+
+def write_shards(
+    rows: FileDataset | Iterable[Mapping[str, Any]],
+    folder: str | os.PathLike[str],
+    *,
+    per_shard: int = 1000,
+    max_bytes: int = 2**30,
+    prefix: str = "train",
+    classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    text: Sequence[str] = ("text",),
+) -> Written:
+    """Write ``folder/train-000000.tar`` and so on, and their index ``shards.json``, for `ShardDataset`.
+
+    Rows are written in their order, and a reader's buffer can only mix neighbours: shuffle them first, where
+    they are sorted. At least as many shards are needed as there will be readers (ranks × workers).
+
+    Everything is written under a temporary name, ``.<folder>.part``, which becomes `folder` in one step when
+    all is done. So a folder is whole or not there; after a break, run the same again: it starts over, and
+    clears away what the broken run has left. One folder holds one split.
+
+    Args:
+        rows: each ``{"image": path, "audio": path, "text": "the text itself", "labels": 3, "id": 7}``, with
+            any names of modalities. One that is absent or None is missing, which is no fault. Files of any
+            kind are copied and not decoded; a file that is missing or empty is reported and its row left out.
+            An id that is a string becomes the key, one that is an integer is kept as a number too; rows
+            without one are numbered. Labels are integers from 0 for classes, or a float or a list of them.
+        folder: where to; must not exist yet, or be empty.
+        per_shard: most samples in a shard.
+        max_bytes: most bytes in a shard; a single larger sample has one of its own.
+        prefix: what file names start with.
+        classes: how many there are; the largest label and one, where not given.
+        class_names: in order, in place of `classes`.
+        text: names under which a str is the text itself. Elsewhere a str is a path; a `pathlib.Path` always
+            is.
+
+    Raises:
+        FileExistsError: the folder has something in it.
+        ValueError: no rows, or none that can be read; a key with a dot, a slash or of more than 60 bytes; a
+            key twice; a name that is no lower-case word; labels of several kinds, or none in some rows only.
+    """
+    if per_shard < 1 or max_bytes < 1:
+        raise ValueError(f"per_shard is {per_shard} and max_bytes {max_bytes}; both must be at least 1")
+    if not re.fullmatch(r"[\w-]+", prefix):
+        raise ValueError(f"prefix is {prefix!r}; take letters, digits, _ and -")
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists and is not empty; remove it, or write to another folder")
+    reading = _Reading(tuple(text), len(class_names) if class_names is not None else classes)
+    part = folder.absolute().with_name(f".{folder.absolute().name}.part")
+    _clear(part)
+    part.mkdir(parents=True)
+    samples = reading.samples(rows.rows if isinstance(rows, FileDataset) else rows)
+    shards = [
+        _written(shard, part / f"{prefix}-{number:06d}.tar")
+        for number, shard in enumerate(_cut(samples, per_shard, max_bytes))
+    ]
+    if not shards:
+        seen = f"; {reading.skipped[0].path}: {reading.skipped[0].reason}" if reading.skipped else ""
+        raise ValueError(f"there are no rows to write, {len(reading.skipped)} were left out{seen}")
+    index = reading.index(shards, class_names)
+    index.save(part)
+    if folder.exists():
+        folder.rmdir()
+    part.rename(folder)
+    if reading.skipped:
+        warnings.warn(
+            f"{len(reading.skipped)} rows were left out, such as that of {reading.skipped[0].path}: "
+            f"{reading.skipped[0].reason}",
+            FilesSkipped,
+            stacklevel=2,
+        )
+    return Written(index, reading.skipped)
+
+
+class _Reading:
+    """Rows to samples, checking what they must have in common."""
+
+    def __init__(self, text: tuple[str, ...], classes: int | None) -> None:
+        self.text, self.classes = text, classes
+        self.skipped: list[Skipped] = []
+        self.largest = -1
+        self.rule: Labels | None = None
+        self.width: int | None = None  # of a list of numbers
+        self.keys: set[str] = set()
+        self.names: set[str] = set()
+
+    def samples(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[_Sample]:
+        for number, row in enumerate(rows):
+            sample = _Sample(*self._key(row.get("id"), number), self._label(row.get("labels"), number), {})
+            try:
+                for name, value in row.items():
+                    if name not in RESERVED and value is not None:
+                        sample.parts.update([self._member(name, value, number)])
+            except OSError as error:
+                self.skipped.append(Skipped(os.fspath(error.filename), error.strerror or "cannot be read"))
+                continue
+            yield sample
+
+    def index(self, shards: Sequence[Shard], class_names: Sequence[str] | None) -> ShardIndex:
+        kind = self.rule.kind if self.rule else "none"
+        classes = (self.largest + 1 if self.classes is None else self.classes) if kind == "class" else None
+        names = None if class_names is None else tuple(class_names)
+        return ShardIndex(tuple(shards), tuple(sorted(self.names)), kind, classes, names, stated=True)
+
+    def _key(self, given: Any, number: int) -> tuple[str, int]:
+        given = number if given is None else given
+        key = f"{given:09d}" if type(given) is int else str(given)
+        if not re.fullmatch(r"[\w-]+", key) or key.startswith("__") or len(key.encode()) > LONGEST_KEY:
+            raise ValueError(
+                f"row {number} has the id {given!r}, which cannot be a key: take letters, digits, _ and -, "
+                f"at most {LONGEST_KEY} bytes, no dot, no slash, no __ in front"
+            )
+        if key in self.keys:
+            raise ValueError(f"row {number} has the id {given!r}, as a row before it; give each its own")
+        self.keys.add(key)
+        return key, given if type(given) is int else number
+
+    def _label(self, value: Any, number: int) -> Any:
+        """`value` as plain numbers, if it is of the kind of those before."""
+        value = value.tolist() if hasattr(value, "tolist") else value  # numpy's and torch's
+        self.rule = self.rule or Labels.like(value)._replace(classes=self.classes)
+        if (value is None) != (self.rule.kind == "none"):
+            raise ValueError(
+                f"row {number} has labels {value!r}, unlike those before; give it in all or none"
+            )
+        if value is None:
+            return None
+        try:
+            self.rule.checked(value)
+        except ValueError as error:
+            raise ValueError(f"row {number}: {error}") from error
+        width = len(value) if isinstance(value, list) else 0
+        self.width = width if self.width is None else self.width
+        if width != self.width:
+            raise ValueError(
+                f"row {number} has labels {value!r}, {width} numbers and not {self.width} as before"
+            )
+        if self.rule.kind == "class":
+            self.largest = max(self.largest, value)
+        return value
+
+    def _member(self, name: str, value: Any, number: int) -> tuple[str, bytes]:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise ValueError(f"row {number} has the modality {name!r}; take lower-case letters, digits and _")
+        if isinstance(value, str) and name in self.text:
+            suffix, content = suffix_of(name, "txt"), value.encode()
+        else:
+            path = Path(value)
+            extension = path.suffix[1:].lower()
+            if not re.fullmatch(r"[a-z0-9]+", extension):
+                raise ValueError(
+                    f"row {number}: {path} has no extension to tell its kind, such as .png; rename it"
+                )
+            suffix, content = suffix_of(name, extension), path.read_bytes()
+            if not content:
+                raise OSError(0, "the file is empty", str(path))
+        self.names.add(name)
+        return suffix, content
+
+
+def _cut(samples: Iterator[_Sample], per_shard: int, max_bytes: int) -> Iterator[Iterator[_Sample]]:
+    """The stream of samples as one stream a shard, which must be read to its end before the next."""
+    waiting = next(samples, None)
+
+    def shard() -> Iterator[_Sample]:
+        nonlocal waiting
+        count = size = 0
+        while waiting is not None and count < per_shard:
+            more = sum(len(content) for content in waiting.parts.values())
+            if count and size + more > max_bytes:
+                return
+            count, size, sample = count + 1, size + more, waiting
+            yield sample
+            waiting = next(samples, None)
+
+    while waiting is not None:
+        yield shard()
+
+
+def _written(samples: Iterable[_Sample], path: Path) -> Shard:
+    from webdataset import TarWriter
+
+    count = 0
+    with path.open("wb") as file, TarWriter(file, encoder=False, mtime=0) as tar:  # equal rows, equal bytes
+        for sample in samples:
+            about = packed(sample.number, sample.labels, sample.parts)
+            tar.write({"__key__": sample.key, "json": about, **sample.parts})
+            count += 1
+    return Shard(path.name, count, path.stat().st_size)
+
+
+def _clear(part: Path) -> None:
+    """Remove what a broken run has left; anything else in there is not ours, and stays."""
+    if not part.exists():
+        return
+    for path in part.iterdir():
+        if re.fullmatch(r"[\w-]+-\d{6}\.tar", path.name) or path.name in (FILE, f"{FILE}.part"):
+            path.unlink()
+    part.rmdir()

@@ -1,0 +1,171 @@
+"""A table of results that carries its controls, its intervals and what it leaves out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmbook.evaluate.intervals import Interval
+from mmbook.evaluate.report_table import as_html, as_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a `Report`.
+
+    Attributes:
+        name: of the method or control.
+        values: metric -> `Interval`, or a number where no interval can be given.
+        control: whether it is a control row.
+        differences: metric -> interval of the paired difference, the report's reference minus this row.
+    """
+
+    name: str
+    values: Mapping[str, Interval | float]
+    control: bool = False
+    differences: Mapping[str, Interval] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Methods and control rows side by side; shown as a table in a page and as text elsewhere.
+
+    `compare` makes one, controls included. By hand, give the rows. A difference whose paired interval
+    excludes 0 is marked with an asterisk, and the lines under the table name every control that the reference
+    is *not* clearly better than.
+
+    Args:
+        rows: methods and controls, in the order of display.
+        title: the table's caption.
+        reference: name of the row from which the differences are taken; None: there are none.
+        controls: False to leave control rows out, which needs a `reason`.
+        reason: printed under the table.
+        ceiling: metric -> the best possible value, where it is known.
+        lower_is_better: metrics of which less is better.
+        notes: further lines under the table.
+
+    Raises:
+        ValueError: no rows, two of one name, no control row and no reason, or an unknown reference.
+    """
+
+    rows: Sequence[Row]
+    title: str = "Comparison"
+    reference: str | None = None
+    controls: bool = True
+    reason: str = ""
+    ceiling: Mapping[str, float] = field(default_factory=dict)
+    lower_is_better: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "lower_is_better", "notes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        names = [row.name for row in self.rows]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"the rows are called {names}; give at least one, each by a name of its own")
+        has = any(row.control for row in self.rows)
+        if self.controls and not has:
+            raise ValueError(
+                "no row is a control; add the majority class, each modality alone and shuffled ones, as "
+                "`compare` does, or say why there are none: controls=False, reason='...'"
+            )
+        if not self.controls and (has or not self.reason.strip()):
+            raise ValueError(
+                f"controls is False with {'control rows' if has else 'no reason'}; leave out controls=False, "
+                f"or give a reason='...', which is printed under the table"
+            )
+        if self.reference is not None and self.reference not in names:
+            raise ValueError(f"reference is {self.reference!r}; it must be one of {', '.join(names)}")
+
+    @property
+    def metrics(self) -> list[str]:
+        """All metrics, in the order in which the rows bring them."""
+        return list(dict.fromkeys(metric for row in self.rows for metric in row.values))
+
+    def ahead(self, row: Row, metric: str) -> bool:
+        """Whether the reference is clearly better than `row`: the difference's interval says so."""
+        found = row.differences.get(metric)
+        if found is None:
+            return False
+        return found.high < 0 if metric in self.lower_is_better else found.low > 0
+
+    def footnotes(self) -> list[str]:
+        """What a reader must know: marks, controls that were not beaten, controls that are not there."""
+        lines = []
+        if any(row.differences for row in self.rows):
+            lines.append(
+                f"Differences: {self.reference} minus the row, on the same samples and seeds. "
+                f"* its 95 % interval excludes 0."
+            )
+        for metric in self.metrics:
+            equal = [
+                row.name
+                for row in self.rows
+                if row.control and metric in row.differences and not self.ahead(row, metric)
+            ]
+            if equal:
+                lines.append(f"{metric}: {self.reference} is not clearly better than {', '.join(equal)}.")
+        if not self.controls:
+            lines.append(f"No control rows: {self.reason}")
+        return [*lines, *self.notes]
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One line for each row and metric: row, control, metric, mean, low, high, difference, ..., clear.
+
+        Ends are NaN where a value has no interval; `clear` is whether the difference's interval excludes 0.
+        """
+        import pandas as pd
+
+        lines = []
+        for row in self.rows:
+            for metric, value in row.values.items():
+                mean, low, high = value if isinstance(value, Interval) else (value, None, None)
+                away = row.differences.get(metric)
+                line = {"row": row.name, "control": row.control, "metric": metric}
+                line |= {"mean": mean, "low": low, "high": high}
+                line |= dict(
+                    zip(("difference", "difference_low", "difference_high"), away or [None] * 3, strict=True)
+                )
+                lines.append(line | {"clear": excludes_zero(away)})
+        return pd.DataFrame(lines)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write `to_frame` as CSV, with every digit."""
+        self.to_frame().to_csv(path, index=False)
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write all of it as JSON; `from_json` reads it back."""
+        Path(path).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> Report:
+        """What `to_json` wrote."""
+        found: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        rows = [
+            Row(
+                row["name"],
+                {m: Interval(*v) if isinstance(v, list) else v for m, v in row["values"].items()},
+                row["control"],
+                {m: Interval(*v) for m, v in row["differences"].items()},
+            )
+            for row in found.pop("rows")
+        ]
+        return cls(rows, **found)
+
+
+def excludes_zero(found: Interval | None) -> bool:
+    """Whether 0 lies outside of the interval; False where there is none."""
+    return found is not None and not found.low <= 0 <= found.high
