@@ -37,7 +37,6 @@ TRAINING = (
     "train/settings.py",
     "train/trainer.py",
 )
-)
 
 
 def key(sources: Iterable[str], depends: Iterable[str] = ()) -> str:
