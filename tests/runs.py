@@ -15,11 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
-from transformers.utils import ModelOutput
 
 from mmbook import Trainer
 from mmbook.data.arrays import from_arrays
-from mmbook.models import ContrastivePretraining, Features
+from mmbook.models import ContrastivePretraining, Features, MultimodalOutput
 from mmbook.train import Callback
 
 # children start from a server that has imported everything, and not from scratch
@@ -58,7 +57,7 @@ class Net(nn.Module):
 
     def forward(self, x, labels, x_mask=None, ids=None):
         logits = self.last(self.dropout(self.norm(self.first(x[:, 0])).relu()))
-        return ModelOutput(loss=F.cross_entropy(logits, labels), logits=logits)
+        return MultimodalOutput(loss=F.cross_entropy(logits, labels), logits=logits)
 
 
 class Counter(Callback):
