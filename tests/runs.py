@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pkgutil
 import random
 import signal
 import socket
@@ -147,3 +148,8 @@ def kill(processes) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     for process in processes:
         process.join(60)
+
+
+def resolve(name: str):
+    """The module or attribute of that dotted name."""
+    return pkgutil.resolve_name(name)

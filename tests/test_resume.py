@@ -27,7 +27,7 @@ def equal(a, b):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_ten_kills_change_no_bit(kind, tmp_path):
-    options, world = KINDS[kind][0] | {"epochs": 10}, KINDS[kind][1]
+    options, world = KINDS[kind][0] | {"epochs": 40}, KINDS[kind][1]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
@@ -35,7 +35,7 @@ def test_ten_kills_change_no_bit(kind, tmp_path):
     chance, killed = random.Random(kind), 0
     going_on = options | {"output_dir": str(broken / "run"), "resume": True}
     while killed < 10:
-        processes, steps = runs.start("net", broken, going_on, world, pause=0.02)
+        processes, steps = runs.start("net", broken, going_on, world, pause=0.03)
         after = chance.randint(1, 4)
         while steps.value < after and all(p.is_alive() for p in processes):
             time.sleep(0.001)

@@ -91,14 +91,22 @@ class Feed:
     def steps(self, epoch: int = 0, start: int = 0) -> Iterator[Step]:
         """The steps of an epoch, from `start` on.
 
-        The data loader is made before the first step is asked for, and draws a random number then, once.
+        A data loader draws random numbers when it begins, more of them with workers than without. Whatever it
+        drew, an epoch begins with one draw, and one that is gone on with, with none: so neither workers nor
+        an interruption change what the model draws after it.
         """
+        state = torch.get_rng_state()
         if isinstance(self.dataset, IterableDataset):
             local = self.batch_size // self.engine.num_processes
             stream = Stream(self.dataset, epoch, start, local)
-            return self._agreed(iter(DataLoader(stream, local, **self.options)), start)
-        self.batches.epoch, self.batches.start = epoch, start
-        return self._known(iter(self.loader), start)
+            steps = self._agreed(iter(DataLoader(stream, local, **self.options)), start)
+        else:
+            self.batches.epoch, self.batches.start = epoch, start
+            steps = self._known(iter(self.loader), start)
+        torch.set_rng_state(state)
+        if start == 0:
+            torch.empty((), dtype=torch.int64).random_()
+        return steps
 
     def _known(self, reads: Iterator[Read], start: int) -> Iterator[Step]:
         for step, read in enumerate(reads, start):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -112,6 +111,7 @@ class Trainer:
         self.best.put_back(self.model, self.engine.is_main_process)
         self.history = pd.DataFrame(self.progress.rows)
         self.curve = pd.DataFrame(self.progress.curve, columns=list(CURVE))
+        self.curve = self.curve.astype({"step": int, "epoch": int})
         return self.history
 
     def _start(self) -> None:
@@ -152,12 +152,8 @@ class Trainer:
         """The steps of an epoch from where the run is, evaluation, a row of the history, a checkpoint."""
         p, s = self.progress, self.settings
         self.model.train()
-        start, before, state = time.perf_counter(), p.seen, torch.get_rng_state()
-        steps = self.feed.steps(p.epoch, p.position)
-        if p.position:
-            # making the loader drew a random number, which the unbroken run did when the epoch began
-            torch.set_rng_state(state)
-        for step in steps:
+        start, before = time.perf_counter(), p.seen
+        for step in self.feed.steps(p.epoch, p.position):
             p.position, p.skipped = p.position + 1, p.skipped + len(step.skipped)
             self.skipped += step.skipped
             if step.total:
@@ -185,6 +181,7 @@ class Trainer:
         for turn, optimizer in self.steppers.items():
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * self.lr_factor(p.step)
+            optimizer.zero_grad()  # the other's turn has left its gradient here, too
             losses.append(self.gradient(step, **({"turn": turn} if turn else {})))
             if not self.journal.lag and not losses[-1].isfinite():
                 break  # the journal will stop the run; the weights stay as they were before this batch
@@ -192,7 +189,6 @@ class Trainer:
                 part = self.turns[turn] if turn else self.prepared
                 norm = self.clip(part.parameters(), s.clip)
             optimizer.step()
-            optimizer.zero_grad()
         if self.average is not None:
             self.average.update()
         p.step += 1
