@@ -41,11 +41,11 @@ class Best:
         first = not p.best or self._key(value) < min(map(self._key, p.best.values()))
         ranked = sorted([*p.best.items(), (epoch, value)], key=lambda pair: self._key(pair[1]))[: self.keep]
         p.best, p.stale = dict(ranked), 0 if first else p.stale + 1
-        if epoch in p.best and main:
-            if self.folder is not None:
-                write_weights(_trained(model), self._path(epoch))
-            else:
+        if epoch in p.best:
+            if self.folder is None:  # each process holds its own, since each puts it back
                 self.state = {k: v.detach().clone() for k, v in _trained(model).items()}
+            elif main:
+                write_weights(_trained(model), self._path(epoch))
 
     def _key(self, value: float) -> float:
         sign = 1 if self.monitor.rpartition("_")[2] in LOWER_IS_BETTER else -1
@@ -61,7 +61,7 @@ class Best:
             keep = {self._path(epoch) for epoch in self.progress.best}
             for path in self.folder.glob("epoch-*.safetensors"):
                 if path not in keep:
-                    path.unlink()
+                    path.unlink(missing_ok=True)  # another process may have done it
 
     def put_back(self, model: nn.Module, main: bool = True) -> None:
         """Give the model the best epoch's weights, and the file of them its name, best.safetensors."""
