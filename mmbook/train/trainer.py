@@ -217,8 +217,9 @@ class Trainer:
                 getattr(callback, event)(self, *what)
 
     def _release(self) -> None:
-        """Leave the model as the reader's own object: no autocast, no compilation, no norms that wait."""
+        """Leave the model as the reader's own object: no autocast, no compilation, no gradient left."""
         self.gradient.release()
+        self.model.zero_grad()
         if self.settings.compile:
             self.prepared._compiled_call_impl = None
         self.engine.unwrap_model(self.prepared, keep_fp32_wrapper=False)
