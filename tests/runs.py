@@ -13,14 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import FullyShardedDataParallelPlugin, PartialState
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
+import mmbook.train.trainer
 from mmbook import Trainer
 from mmbook.data.arrays import from_arrays
 from mmbook.models import ContrastivePretraining, Features, MultimodalOutput
 from mmbook.train import Callback
+from mmbook.train.sharded import is_shard, whole
 
 # children start from a server that has imported everything, and not from scratch
 FORKS = multiprocessing.get_context("forkserver")
@@ -86,6 +90,8 @@ def run(kind: str, folder: str, options: dict, steps=None, pause: float = 0.0) -
     """Train a small model of the given kind and write its weights, its losses and its skipped samples."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    if kind == "sharded":
+        shard()
     augment = options.pop("augment", False)
     norm, dropout, count = options.pop("norm", True), options.pop("dropout", 0.2), options.pop("count", 58)
     train, valid, model = Rows(count, 0, augment), Rows(23, 1), Net(norm, dropout)
@@ -96,13 +102,32 @@ def run(kind: str, folder: str, options: dict, steps=None, pause: float = 0.0) -
     watch = [Counter(steps, pause)] if steps is not None else []
     trainer = Trainer(model, train, valid, callbacks=watch, **(usual | options))
     history = trainer.fit()
+    assert any(is_shard(p) for p in model.parameters()) == (kind == "sharded")
+    norm = sum(whole(p).detach().norm() for p in model.parameters()).reshape(1)
+    everywhere = trainer.engine.gather(norm)
+    assert (everywhere == everywhere[0]).all()  # the best weights are put back on each process
+    state = {f"weight.{k}": whole(v).contiguous() for k, v in model.state_dict().items()}
     if trainer.engine.is_main_process:
-        state = {f"weight.{k}": v.contiguous() for k, v in model.state_dict().items()}
         state["loss"] = torch.tensor(trainer.curve.loss.to_numpy())
         if valid is not None:
             state["valid"] = torch.tensor(history.valid_loss.to_numpy())
         save_file(state, Path(folder) / "final.part")
         (Path(folder) / "final.part").rename(Path(folder) / "final.safetensors")
+
+
+def shard() -> None:
+    """Have accelerate shard the model (FSDP 2), which it does on GPUs alone; torch can on the CPU."""
+    usual = mmbook.train.trainer.make_engine
+
+    def sharding(settings, model):
+        engine = usual(settings, model)
+        os.environ["ACCELERATE_USE_FSDP"] = "true"
+        engine.state.fsdp_plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="NO_WRAP")
+        engine.state.distributed_type = DistributedType.FSDP
+        PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+        return engine
+
+    mmbook.train.trainer.make_engine = sharding
 
 
 def final(folder: Path) -> dict[str, torch.Tensor]:

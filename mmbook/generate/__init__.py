@@ -1,5 +1,6 @@
 """Generating a modality: from nothing, from other modalities, or in place of one that is missing."""
 
+from mmbook.generate.adversarial import Adversarial, AdversarialOutput
 from mmbook.generate.condition import Condition
 from mmbook.generate.fill import fill, make_filler, with_gaps
 from mmbook.generate.fit_gan import fit_gan
@@ -10,6 +11,8 @@ from mmbook.generate.vae import VAE, VAEOutput, kl_to_standard_normal
 __all__ = [
     "LOSSES",
     "VAE",
+    "Adversarial",
+    "AdversarialOutput",
     "Condition",
     "Critic",
     "DrawingNet",

@@ -35,6 +35,7 @@ TRAINING = (
     "train/optimizer.py",
     "train/predict.py",
     "train/settings.py",
+    "train/sharded.py",
     "train/trainer.py",
 )
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from mmbook.train.sharded import cut_as, whole
+
 
 class RunningAverage:
     """``average = decay * average + (1 - decay) * weights`` after each step, forgetting faster while young.
@@ -57,11 +59,11 @@ class RunningAverage:
             weight.copy_(value)
 
     def state_dict(self) -> dict[str, Tensor | int]:
-        return {"count": self.count, **dict(zip(self.names, self.average, strict=True))}
+        return {"count": self.count, **dict(zip(self.names, map(whole, self.average), strict=True))}
 
     def load_state_dict(self, state: dict[str, Tensor | int]) -> None:
         """Raises KeyError where the state is of another model."""
         self.count = int(state["count"])
         with torch.no_grad():
             for name, average in zip(self.names, self.average, strict=True):
-                average.copy_(state[name])  # type: ignore[arg-type]
+                average.copy_(cut_as(state[name], average))  # type: ignore[arg-type]

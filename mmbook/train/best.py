@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmbook.train.checkpoint import Progress, write_weights
+from mmbook.train.sharded import cut_as, whole
 
 LOWER_IS_BETTER = ("loss", "nll", "mae", "mse", "brier", "ece")
 
@@ -44,8 +45,10 @@ class Best:
         if epoch in p.best:
             if self.folder is None:  # each process holds its own, since each puts it back
                 self.state = {k: v.detach().clone() for k, v in _trained(model).items()}
-            elif main:
-                write_weights(_trained(model), self._path(epoch))
+            else:
+                state = {k: whole(v) for k, v in _trained(model).items()}
+                if main:
+                    write_weights(state, self._path(epoch))
 
     def _key(self, value: float) -> float:
         sign = 1 if self.monitor.rpartition("_")[2] in LOWER_IS_BETTER else -1
@@ -74,7 +77,8 @@ class Best:
                 shutil.copyfile(path, part)
                 part.replace(self.folder / "best.safetensors")
         if state is not None:
-            model.load_state_dict(state, strict=False)
+            own = model.state_dict()
+            model.load_state_dict({k: cut_as(v, own[k]) for k, v in state.items()}, strict=False)
 
 
 def _trained(model: nn.Module) -> dict[str, Tensor]:

@@ -67,8 +67,13 @@ class Checkpoints:
         return found[-1] if found else None
 
     def _all(self) -> list[Path]:
-        names = (path for path in self.folder.glob(f"{PREFIX}*") if path.name[len(PREFIX) :].isdigit())
-        return sorted(names, key=lambda path: int(path.name[len(PREFIX) :]))
+        return sorted(self.folder.glob(f"{PREFIX}*"), key=_number)
+
+    def _next(self, step: int) -> Path:
+        """A name that no checkpoint has; of two at one step (no batch between them could be read) ``.1``."""
+        newest = self.newest()
+        done, *again = _number(newest) if newest is not None else (-1,)
+        return self.folder / f"{PREFIX}{step:08d}{f'.{sum(again) + 1}' if done == step else ''}"
 
     def save(self, progress: Progress) -> Path:
         """Write a checkpoint; its name tells how many steps were done.
@@ -76,13 +81,14 @@ class Checkpoints:
         Raises:
             OSError: it could not be written (a full disk, say); names the checkpoint that is still good.
         """
-        target = self.folder / f"{PREFIX}{progress.step:08d}"
+        target = self._next(progress.step)
         part = self.folder / f".{target.name}.part"
         main = self.engine.is_main_process
         try:
             if main:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(part, ignore_errors=True)
+                for broken in self.folder.glob(f".{PREFIX}*.part"):  # by a kill
+                    shutil.rmtree(broken, ignore_errors=True)
             self.engine.wait_for_everyone()
             self.engine.save_state(str(part))
             if main:
@@ -93,7 +99,6 @@ class Checkpoints:
             self.engine.wait_for_everyone()
             if main:
                 _to_disk(part)
-                shutil.rmtree(target, ignore_errors=True)  # of the same step, by a run that was told to go on
                 part.rename(target)
                 _to_disk(self.folder, deep=False)
                 for old in self._all()[: -self.keep]:
@@ -128,6 +133,11 @@ class Checkpoints:
         plain["best"] = {int(epoch): value for epoch, value in plain["best"].items()}
         self.engine.load_state(str(path))
         return Progress(**plain, curve=[tuple(row) for row in curve.tolist()])
+
+
+def _number(path: Path) -> tuple[int, ...]:
+    """Steps done, and how many checkpoints that step had before."""
+    return tuple(map(int, path.name[len(PREFIX) :].split(".")))
 
 
 def write_weights(state: Mapping[str, Tensor], path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ def build_optimizer(
     lr: float,
     weight_decay: float,
     groups: Mapping[str, Mapping[str, float]] | None = None,
+    betas: Sequence[float] = (0.9, 0.999),
 ) -> torch.optim.Optimizer:
     """An optimiser over the parameters that are trained; only matrices decay.
 
@@ -37,6 +38,7 @@ def build_optimizer(
         lr, weight_decay: of every parameter that is in no group.
         groups: start of a parameter's name, up to a dot -> its "lr" and "weight_decay"; the longest that
             fits counts.
+        betas: shares of Adam's two running means that stay a step; unused by sgd.
 
     Raises:
         ValueError: an unknown name, nothing to train, a group that no parameter is in, or an unknown option.
@@ -66,7 +68,7 @@ def build_optimizer(
             tops = sorted({key.partition(".")[0] for key in trained})
             raise ValueError(f"no trained parameter's name starts with {start!r}; they start with {tops}")
         made += _split(members, usual | options)
-    special: dict[str, Any] = {"momentum": 0.9} if name == "sgd" else {}
+    special: dict[str, Any] = {"momentum": 0.9} if name == "sgd" else {"betas": tuple(betas)}
     make: Any = OPTIMIZERS[name]
     return make(made, lr=lr, fused=all(p.is_floating_point() for p in everything), **special)
 

@@ -25,6 +25,7 @@ class Settings:
         seed: decides the order of the samples and every random draw in training. The model comes with its
             initial weights, so seed before making it, too.
         optimizer: "adamw", "adam" or "sgd" (momentum 0.9).
+        betas: shares of the running means of the gradient and of its square that Adam keeps a step.
         weight_decay: on matrices only.
         groups: start of a parameter's name -> its own options, such as
             {"encoders.text": {"lr": 1e-5, "weight_decay": 0.0}}; the longest start that fits counts.
@@ -57,6 +58,7 @@ class Settings:
     lr: float
     seed: int
     optimizer: str = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.01
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     schedule: str = "cosine"
@@ -114,6 +116,10 @@ class Settings:
                 raise ValueError(f"{name} is {value!r}; it must be a number, not below 0")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is {self.warmup}; it is a share of all steps, from 0 to below 1")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(
+                f"betas is {self.betas!r}; give two numbers from 0 to below 1, such as (0.9, 0.999)"
+            )
         if self.ema is not None and not 0 < self.ema < 1:
             raise ValueError(f"ema is {self.ema}; it is the share that stays, between 0 and 1, such as 0.999")
         for name in ("save_every", "logs", "resume"):

@@ -80,7 +80,8 @@ class Trainer:
         self.optimizers = {}
         for turn, part in self.turns.items():
             named = [(names[id(p)], p) for p in part.parameters()]
-            self.optimizers[turn] = build_optimizer(named, s.optimizer, s.lr, s.weight_decay, s.groups)
+            options = s.optimizer, s.lr, s.weight_decay, s.groups, s.betas
+            self.optimizers[turn] = build_optimizer(named, *options)
         self.steps = s.epochs * -(-count // s.batch_size)
         self.lr_factor = lr_factor(s.schedule, self.steps, s.warmup)
         self.callbacks = [*chosen(s.logs, self.output_dir, s.progress), *callbacks]

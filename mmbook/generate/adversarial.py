@@ -1,0 +1,121 @@
+"""Generator and critic as one model, which `mmbook.Trainer` trains in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from mmbook.generate.gan import LOSSES, Critic, Generator, gradient_penalty
+from mmbook.modality import Modality, group
+
+
+class AdversarialOutput(NamedTuple):
+    """What a turn returns.
+
+    Attributes:
+        loss: scalar, of the side whose turn it is.
+        real: ``(R,)``, the critic's scores of the R rows that have the target.
+        fake: ``(R,)``, its scores of what the generator drew for them.
+    """
+
+    loss: Tensor
+    real: Tensor
+    fake: Tensor
+
+
+class Adversarial(nn.Module):
+    """The game of a GAN on flat batches: ``forward(turn="critic" or "generator", **batch).loss``.
+
+    The trainer gives each turn an optimiser of its own, and what every training has: precisions, processes,
+    checkpoints, the running average of the weights (`ema`). `mmbook.generate.fit_gan` is the same game on one
+    tensor, with numbers that tell how it goes. A momentum lets each side go on against an opponent who has
+    moved since, so train with ``optimizer="adam", betas=(0.0, 0.99)``. The noise is drawn from torch's global
+    random state, which the trainer seeds and keeps in its checkpoints.
+
+    Args:
+        generator, critic: trained in turns, the critic first. What both are given are the other modalities
+            of the batch.
+        target: the modality that is drawn, one token a sample: values ``(B, 1, ...)``.
+        loss: a key of ``mmbook.generate.LOSSES``.
+        penalty: weight of R1 and R2, each ``penalty / 2`` times the critic's mean squared slope, at real and
+            at drawn samples; 0 for none.
+
+    Raises:
+        ValueError: an unknown loss, a penalty below zero, or two sides that are given different modalities.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        critic: Critic,
+        target: str,
+        loss: str = "relativistic",
+        penalty: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if loss not in LOSSES:
+            raise ValueError(f"loss is {loss!r}; choose one of {', '.join(LOSSES)}")
+        if penalty < 0:
+            raise ValueError(f"penalty is {penalty}; it is a weight, 0 or more")
+        sides = {"generator": generator.condition.dims, "critic": critic.condition.dims}
+        if sides["generator"].keys() != sides["critic"].keys():
+            told = ", ".join(f"the {side} {list(dims) or 'nothing'}" for side, dims in sides.items())
+            raise ValueError(f"both sides must be given the same modalities; {told}")
+        self.generator, self.critic, self.target = generator, critic, target
+        self.loss, self.penalty = loss, penalty
+        self.turns = {"critic": critic, "generator": generator}
+
+    def forward(self, turn: str, **batch: Tensor) -> AdversarialOutput:
+        """One side's loss over the rows that have the target; the other side is as it is.
+
+        Raises:
+            ValueError: an unknown turn, no target in the batch, or one of several tokens.
+        """
+        if turn not in self.turns:
+            raise ValueError(f"turn is {turn!r}; it is one of {', '.join(self.turns)}")
+        parts = group(batch, [self.target, *self.generator.condition.dims])
+        if self.target not in parts:
+            raise ValueError(f"the batch has no {self.target!r}, which the generator learns to draw")
+        goal = parts.pop(self.target)
+        if goal.mask.shape[1] != 1:
+            raise ValueError(
+                f"{self.target!r} has {goal.mask.shape[1]} tokens a sample; the generator draws one"
+            )
+        rows = goal.mask[:, 0]
+        some = rows.any()
+        if not some:  # a row for company: the loss counts nothing, but every parameter is in its graph
+            goal, rows = goal.cleaned(), torch.ones_like(rows)
+        x = goal.values[rows, 0]
+        given = {name: Modality(m.values[rows], m.mask[rows]) for name, m in parts.items()}
+        side = self._critic if turn == "critic" else self._generator
+        out = side(x, given)
+        return out if some else out._replace(loss=out.loss * 0)
+
+    def _critic(self, x: Tensor, given: Mapping[str, Modality]) -> AdversarialOutput:
+        with torch.no_grad():
+            fake = self.generator(self._noise(x), given)
+        slopes = self.penalty > 0 and torch.is_grad_enabled()
+        x, fake = x.detach().requires_grad_(slopes), fake.requires_grad_(slopes)
+        on_real, on_fake = self.critic(x, given), self.critic(fake, given)
+        loss = LOSSES[self.loss].critic(on_real, on_fake)
+        if slopes:
+            steep = gradient_penalty(on_real, x) + gradient_penalty(on_fake, fake)
+            loss = loss + self.penalty / 2 * steep.mean()
+        return AdversarialOutput(loss, on_real.detach(), on_fake.detach())
+
+    def _generator(self, x: Tensor, given: Mapping[str, Modality]) -> AdversarialOutput:
+        # gradients run through the critic and leave none in it: to other processes, too, it is idle
+        frozen = {name: p.detach() for name, p in self.critic.named_parameters()}
+        with torch.no_grad():
+            on_real = self.critic(x, given)
+        fake = self.generator(self._noise(x), given)
+        on_fake = functional_call(self.critic, frozen, (fake, given))
+        loss = LOSSES[self.loss].generator(on_real, on_fake)
+        return AdversarialOutput(loss, on_real, on_fake.detach())
+
+    def _noise(self, like: Tensor) -> Tensor:
+        return torch.randn(len(like), self.generator.latent, device=like.device, dtype=like.dtype)
