@@ -35,9 +35,10 @@ $(VENV)/.created:
 	touch $@
 
 # uv, pinned by hash, then everything else by uv: it reads no pip settings, so nobody's wheel folder brings another torch.
+# Compiled once here, or each of the many processes to come spends seconds on it where Python may not write beside the sources.
 $(VENV)/.installed: $(VENV)/.created requirements/bootstrap.txt requirements/lock.txt pyproject.toml
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(RUN) pip install -q --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
-	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements/lock.txt
+	$(BIN)/uv pip sync --compile-bytecode --python $(BIN)/python --require-hashes requirements/lock.txt
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation -q -e .
 	touch $@
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch.utils.data import IterableDataset
 
 from mmbook.data.files import FilesSkipped, Skipped
 from mmbook.data.shard_members import ABOUT, LABEL_KINDS, Labels, Processors, RawSample, modality_of, row_of
-from mmbook.data.shard_paths import Shards, indices_of, located, readers
+from mmbook.data.shard_paths import indices_of, located, readers
 from mmbook.data.splits import stream
 from mmbook.data.tar_samples import NotAShard, is_shard, samples_of
 
@@ -75,7 +76,7 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
 
     def __init__(
         self,
-        shards: Shards,
+        shards: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         processors: Processors,
         *,
         buffer: int = 1000,

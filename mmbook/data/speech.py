@@ -139,8 +139,12 @@ def recordings() -> Recordings:
     The file's name carries a hash of this module and the synthesiser's version, so a changed recipe is never
     mixed with old sound. Processes that ask at once make it once.
     """
-    key = hashlib.sha256(Path(__file__).read_bytes() + version("hibari-tts").encode()).hexdigest()[:16]
-    return _load(cache_dir() / "made" / f"speech-{key}.safetensors")
+    return _load(cache_dir() / "made" / f"speech-{_key()}.safetensors")
+
+
+@cache  # a dataset asks for each of its rows
+def _key() -> str:
+    return hashlib.sha256(Path(__file__).read_bytes() + version("hibari-tts").encode()).hexdigest()[:16]
 
 
 @cache

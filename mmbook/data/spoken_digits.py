@@ -122,9 +122,13 @@ def spoken_digits() -> SpokenDigits:
     The file's name carries a hash of the two modules and the synthesiser's version, so a changed recipe is
     never mixed with old sound. Processes that ask at once make it once.
     """
+    return _load(cache_dir() / "made" / f"spoken-digits-{_key()}.safetensors")
+
+
+@cache  # a dataset asks for each of its rows
+def _key() -> str:
     source = Path(__file__).read_bytes() + Path(formant_voices.__file__).read_bytes()
-    key = hashlib.sha256(source + version("hibari-tts").encode()).hexdigest()[:16]
-    return _load(cache_dir() / "made" / f"spoken-digits-{key}.safetensors")
+    return hashlib.sha256(source + version("hibari-tts").encode()).hexdigest()[:16]
 
 
 @cache
