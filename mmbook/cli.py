@@ -1,4 +1,4 @@
-"""The command `mmbook`: fetch what the book needs, and see what this machine can do with it."""
+"""The command `mmbook`: fetch what the book needs, see what this machine can do, train and use models."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from typing import Annotated, Any
 import typer
 
 import mmbook
+from mmbook.commands.evaluate import evaluate
+from mmbook.commands.export import export
+from mmbook.commands.predict import predict
+from mmbook.commands.shard import shard
+from mmbook.commands.train import train
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -26,6 +31,10 @@ def main(
     ] = False,
 ) -> None:
     """The companion of the book Multimodal Models: Principles, Practice, Comparison."""
+
+
+for command in (train, evaluate, predict, export, shard):
+    app.command()(command)
 
 
 @app.command()

@@ -51,7 +51,7 @@ def shard_csv(
         header = list(table.fieldnames or [])
         names = _modalities(header, columns, source)
         lines = [_line(cells, len(header), f"{source}, line {table.line_num}") for cells in table]
-    labels, class_names = _labels([line.get("labels") for line in lines], source)
+    labels, class_names = labels_of_cells([line.get("labels") for line in lines], source)
     rows = []
     for number, (line, label) in enumerate(zip(lines, labels, strict=True)):
         row = {name: _value(name, line[name], source.parent) for name in names if line[name]}
@@ -92,7 +92,7 @@ def _line(cells: dict[Any, Any], width: int, where: str) -> dict[str, str]:
     return cells
 
 
-def _labels(cells: Sequence[str | None], source: Path) -> tuple[list[Any], list[str] | None]:
+def labels_of_cells(cells: Sequence[str | None], source: Path) -> tuple[list[Any], list[str] | None]:
     """The labels as numbers, and the names of the classes if they were words."""
     given = [cell for cell in cells if cell]
     if not given:

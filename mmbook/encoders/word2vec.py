@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbook.modality import Modality
-from mmbook.preprocess.words import words
+from mmbook.preprocess.vocabulary import WordProcessor
 from mmbook.registry import register
 
 
@@ -24,9 +24,9 @@ class Word2Vec(nn.Module):
     """Word ids ``(B, T)`` to one vector a word ``(B, T, width)``, zero where the mask is False.
 
     Equal to ``torch.nn.Embedding`` at the real tokens. It owns its vocabulary, so it turns text into ids by
-    itself. Words that it does not know are left out, as in the authors' own program. A text without any known
-    word becomes the one id `unknown`, whose vector is zero and stays zero: it is a text that says nothing,
-    not a missing one.
+    itself: `processor`, which a saved model brings along. Words that it does not know are left out, as in the
+    authors' own program. A text without any known word becomes the one id `unknown`, whose vector is zero and
+    stays zero: it is a text that says nothing, not a missing one.
 
     Args:
         vocabulary: V words, each once, lower-case as `mmbook.preprocess.words` gives them; a word's place is
@@ -43,15 +43,9 @@ class Word2Vec(nn.Module):
 
     def __init__(self, vocabulary: Sequence[str], width: int = 100) -> None:
         super().__init__()
-        self.vocabulary = list(vocabulary)
-        self._id = {word: i for i, word in enumerate(self.vocabulary)}
-        if len(self._id) != len(self.vocabulary) or not self.vocabulary:
-            raise ValueError(
-                f"the vocabulary has {len(self.vocabulary)} words, {len(self._id)} of them different; "
-                f"give at least one, and each once"
-            )
+        self.processor = WordProcessor(vocabulary)
+        self.vocabulary, self.unknown = self.processor.vocabulary, self.processor.unknown
         self.out_dim = width
-        self.unknown = len(self.vocabulary)
         # the last row serves the unknown and the padding: torch keeps the gradient of padding_idx at zero
         self.table = nn.Embedding(self.unknown + 1, width, padding_idx=self.unknown)
         with torch.no_grad():  # small, as in the authors' program: what is learned soon outweighs the draw
@@ -72,8 +66,7 @@ class Word2Vec(nn.Module):
 
     def ids(self, text: str) -> Tensor:
         """The known words of `text` as ids ``(T,)`` long, T at least 1: a processor for datasets."""
-        found = [self._id[word] for word in words(text) if word in self._id]
-        return torch.tensor(found or [self.unknown])
+        return self.processor(text)
 
     def vector(self, word: str) -> Tensor:
         """The vector ``(width,)`` of one word.
@@ -103,12 +96,12 @@ class Word2Vec(nn.Module):
         ]
 
     def _place(self, word: str) -> int:
-        if word not in self._id:
+        if word not in self.processor.place:
             raise ValueError(
                 f"{word!r} is not among the {self.unknown} words of the vocabulary; they are lower-case and "
                 f"come from the texts it was trained on"
             )
-        return self._id[word]
+        return self.processor.place[word]
 
     @classmethod
     def from_reference(cls, module: nn.Embedding, vocabulary: Sequence[str]) -> Word2Vec:

@@ -9,8 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from mmbook.models import MultimodalModel
-from mmbook.predict.sources import Sample
-from mmbook.preprocess import TextProcessor
+from mmbook.predict.sources import TEXT, Sample
 
 
 def loaded(model: MultimodalModel | str | Path) -> MultimodalModel:
@@ -21,12 +20,12 @@ def loaded(model: MultimodalModel | str | Path) -> MultimodalModel:
 def item_readers(processors: Mapping[str, Any]) -> dict[str, Callable[[Any], Tensor]]:
     """The processors, those of text taking the path of a text file, too."""
     return {
-        name: text_reader(processor) if isinstance(processor, TextProcessor) else processor
+        name: text_reader(processor) if isinstance(processor, TEXT) else processor
         for name, processor in processors.items()
     }
 
 
-def text_reader(processor: TextProcessor) -> Callable[[Path | str], Tensor]:
+def text_reader(processor: Callable[[str], Any]) -> Callable[[Path | str], Any]:
     """`processor` for a string, or for the path of a file in UTF-8."""
 
     def read(item: Path | str) -> Tensor:

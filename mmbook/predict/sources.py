@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmbook.models import MultimodalModel
-from mmbook.preprocess import AudioProcessor, ImageProcessor, TextProcessor, VideoProcessor
+from mmbook.preprocess import AudioProcessor, ImageProcessor, TextProcessor, VideoProcessor, WordProcessor
 
 COLUMNS = ("id", "labels")  # that a CSV may have beside the modalities
+TEXT = (TextProcessor, WordProcessor)
 EXTENSIONS: dict[type, tuple[str, ...]] = {
     TextProcessor: (".txt",),
+    WordProcessor: (".txt",),
     ImageProcessor: (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
     AudioProcessor: (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif"),
     VideoProcessor: (".mp4", ".mkv", ".webm", ".avi", ".mov"),
@@ -98,7 +100,7 @@ class CsvSource:
         return Sample(row.get("id") or str(number), place, items, row.get("labels") or None, tuple(errors))
 
     def _item(self, name: str, cell: str) -> Path | str:
-        is_text = isinstance(self.processors[name], TextProcessor) and not cell.endswith(".txt")
+        is_text = isinstance(self.processors[name], TEXT) and not cell.endswith(".txt")
         return cell if is_text else self.path.parent / cell
 
 

@@ -16,6 +16,7 @@ from mmbook.preprocess.stop_words import NEGATIONS, STOP_WORDS, remove_stop_word
 from mmbook.preprocess.text import TextProcessor, clean
 from mmbook.preprocess.video import VideoProcessor
 from mmbook.preprocess.video_sampling import sample_clips, sample_frames, sample_rate
+from mmbook.preprocess.vocabulary import WordProcessor, vocabulary_of
 from mmbook.preprocess.voice_augment import VoiceAugmenter
 from mmbook.preprocess.words import words
 
@@ -28,6 +29,7 @@ __all__ = [
     "TextProcessor",
     "VideoProcessor",
     "VoiceAugmenter",
+    "WordProcessor",
     "clean",
     "play",
     "read_video",
@@ -35,6 +37,7 @@ __all__ = [
     "sample_clips",
     "sample_frames",
     "sample_rate",
+    "vocabulary_of",
     "words",
     "write_video",
 ]

@@ -1,0 +1,43 @@
+"""`mmbook train`: a model from a configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmbook.commands.speaking import is_main, plainly, say
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file that says what to train on what.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the config, as in --set training.lr=1e-4."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that was broken off, to the same result.")
+    ] = False,
+) -> None:
+    """Train a model as a YAML file says, and save it with all it needs to read files."""
+    with plainly():
+        from mmbook.commands.epochs import EpochLines
+        from mmbook.train.config import read_run
+        from mmbook.train.config_file import write_yaml
+        from mmbook.train.config_output import FILE
+        from mmbook.train.trainer import Trainer
+
+        run = read_run(config, set_ or [], resume)
+        trainer = Trainer(run.model, run.train, run.valid, callbacks=[EpochLines()], **run.settings)
+        if is_main():
+            write_yaml(run.effective, run.output / FILE)
+        say(f"{sum(p.numel() for p in run.model.parameters()):,} parameters, {trainer.steps} steps")
+        try:
+            trainer.fit()
+        except KeyboardInterrupt:
+            say(f"stopped in step {trainer.progress.step}; the same command with --resume goes on")
+            raise typer.Exit(130) from None
+        if trainer.engine.is_main_process:
+            run.model.save_pretrained(run.output)
+            say(f"saved in {run.output}")
