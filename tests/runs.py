@@ -111,6 +111,7 @@ def run(kind: str, folder: str, options: dict, steps=None, pause: float = 0.0) -
         state["loss"] = torch.tensor(trainer.curve.loss.to_numpy())
         if valid is not None:
             state["valid"] = torch.tensor(history.valid_loss.to_numpy())
+        (Path(folder) / "speed.txt").write_text(str(history.samples_per_second.max()), encoding="utf-8")
         save_file(state, Path(folder) / "final.part")
         (Path(folder) / "final.part").rename(Path(folder) / "final.safetensors")
 

@@ -257,7 +257,7 @@ def test_torchrun_starts_two_processes(tmp_path):
     """The command that the book gives, and what it prints."""
     script = tmp_path / "train.py"
     script.write_text(
-        "import sys\nfrom tests import runs\nruns.run('net', sys.argv[1], {'dropout': 0.0})\n",
+        "import sys\nfrom tests import runs\nruns.run('net', sys.argv[1], {'dropout': 0.0, 'device': None})\n",
         encoding="utf-8",
     )
     root = str(Path(__file__).parent.parent)
@@ -277,3 +277,13 @@ def test_torchrun_starts_two_processes(tmp_path):
         assert done.returncode == 0, done.stderr[-3000:]
         found[world] = runs.final(folder)
     torch.testing.assert_close(found[1]["loss"], found[2]["loss"], rtol=0, atol=1e-6)
+    speed = {world: float((tmp_path / str(world) / "speed.txt").read_text()) for world in found}
+    print(f"strong scaling, samples/s: {speed}; efficiency {speed[2] / speed[1] / 2:.2f}")
+
+
+def test_processes_that_do_not_meet_are_an_error(monkeypatch):
+    """Each would train alone, on everything, and nobody would notice."""
+    trainer(epochs=1).fit()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RuntimeError, match="WORLD_SIZE is 2.* are 1.*torchrun"):
+        trainer(epochs=1).fit()

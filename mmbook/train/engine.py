@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,9 @@ def make_engine(settings: Settings, model: nn.Module) -> Accelerator:
     """An engine for this process, however it was started: by python, torchrun or accelerate launch.
 
     What accelerate's own configuration says (FSDP, say) holds; device and precision come from the settings.
+
+    Raises:
+        RuntimeError: the processes that were started together did not find each other.
     """
     # accelerate keeps one state a process and refuses a second precision: start from a clean one
     state = AcceleratorState._shared_state
@@ -25,11 +29,19 @@ def make_engine(settings: Settings, model: nn.Module) -> Accelerator:
         AcceleratorState._reset_state()
     # a part of the model may be without a gradient: in the other's turn, or where all samples lack a modality
     some_idle = hasattr(model, "turns") or len(getattr(model, "encoders", ())) > 1
-    return Accelerator(
-        cpu=settings.device == "cpu",
+    engine = Accelerator(
+        # without a GPU it must be told so, or each of several processes would train alone, on everything
+        cpu=settings.device == "cpu" or not torch.accelerator.is_available(),
         mixed_precision=settings.precision,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=some_idle)],
     )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if engine.num_processes != started:
+        raise RuntimeError(
+            f"WORLD_SIZE is {started}, but the processes that train together are {engine.num_processes}; "
+            f"start them by torchrun or accelerate launch, and before anything else uses accelerate"
+        )
+    return engine
 
 
 def lean(engine: Accelerator, steppers: dict[str, Any]) -> tuple[dict[str, Any], Callable[..., Tensor]]:
