@@ -5,6 +5,10 @@ import time
 import torch
 from safetensors.torch import load_file
 
+from mmbook import MultimodalModel
+from mmbook.commands.train import whole_model
+from mmbook.models import fusion_on_features
+from mmbook.train.sharded import is_shard
 from tests import runs
 
 OPTIONS = {"dropout": 0.0, "norm": False, "ema": 0.9, "schedule": "constant"}
@@ -31,3 +35,24 @@ def test_shards_are_the_same_training_and_go_on_after_a_kill(tmp_path):
     assert whole.keys() == shards.keys()
     for name in whole:
         torch.testing.assert_close(whole[name], shards[name], rtol=1e-5, atol=1e-6)
+
+
+def _save_from_shards(folder: str) -> None:
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    torch.manual_seed(0)
+    model = fusion_on_features({"a": 4}, "attention", num_classes=2)
+    torch.distributed.fsdp.fully_shard(model)
+    assert all(is_shard(p) for p in model.parameters())
+    whole_model(model).save_pretrained(folder)
+    torch.distributed.destroy_process_group()
+
+
+def test_a_sharded_model_is_saved_whole(tmp_path):
+    process = runs.FORKS.Process(target=_save_from_shards, args=(str(tmp_path),))
+    process.start()
+    runs.finish([process])
+    torch.manual_seed(0)
+    expected = fusion_on_features({"a": 4}, "attention", num_classes=2).state_dict()
+    found = MultimodalModel.from_pretrained(tmp_path).state_dict()
+    assert whole_model(model := MultimodalModel.from_pretrained(tmp_path)) is model
+    torch.testing.assert_close(dict(found), dict(expected), rtol=0, atol=0)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmbook.commands.speaking import is_main, plainly, say
+
+if TYPE_CHECKING:
+    from mmbook.models import MultimodalModel
 
 
 def train(
@@ -38,6 +41,22 @@ def train(
         except KeyboardInterrupt:
             say(f"stopped in step {trainer.progress.step}; the same command with --resume goes on")
             raise typer.Exit(130) from None
+        whole = whole_model(run.model)
         if trainer.engine.is_main_process:
-            run.model.save_pretrained(run.output)
+            whole.save_pretrained(run.output)
             say(f"saved in {run.output}")
+
+
+def whole_model(model: MultimodalModel) -> MultimodalModel:
+    """The model, or where FSDP has cut it into shards, another with its weights put together.
+
+    All processes must ask for it together.
+    """
+    from mmbook.models import MultimodalModel
+    from mmbook.train.sharded import is_shard, whole
+
+    if not any(is_shard(p) for p in model.parameters()):
+        return model
+    found = MultimodalModel.from_config(model.to_config())
+    found.load_state_dict({name: whole(value).cpu() for name, value in model.state_dict().items()})
+    return found
