@@ -6,6 +6,7 @@ much as any.
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from typing import Any
@@ -96,6 +97,7 @@ def main(rows: list[dict[str, object]] | None = None) -> list[dict[str, object]]
     rows = [] if rows is None else rows
     work = flops()
     for precision, options in WAYS:
+        gc.collect()  # a trainer and its model hold each other; else the next peak would count both
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         model, clock = network(), Clock()
