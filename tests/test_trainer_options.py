@@ -257,7 +257,7 @@ def test_torchrun_starts_two_processes(tmp_path):
     """The command that the book gives, and what it prints."""
     script = tmp_path / "train.py"
     script.write_text(
-        "import sys\nfrom tests import runs\nruns.run('net', sys.argv[1], {'dropout': 0.0, 'device': None})\n",
+        "import sys; from tests import runs\nruns.run('net', sys.argv[1], {'dropout': 0.0, 'device': None})\n",
         encoding="utf-8",
     )
     root = str(Path(__file__).parent.parent)
