@@ -14,8 +14,8 @@ from mmbook.data.arrays import ArrayDataset, from_arrays
 from mmbook.models import fusion_on_features
 
 PAIRS = 30
-STEPS = 24
-BATCH = 32
+STEPS = 20
+BATCH = 64
 DIMS = {"text": 128, "image": 256, "audio": 64}
 
 
