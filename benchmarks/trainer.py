@@ -14,7 +14,7 @@ from mmbook.data.arrays import ArrayDataset, from_arrays
 from mmbook.models import fusion_on_features
 
 PAIRS = 30
-STEPS = 20
+STEPS = 30
 BATCH = 64
 DIMS = {"text": 128, "image": 256, "audio": 64}
 

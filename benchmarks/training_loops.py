@@ -5,8 +5,10 @@ Each is given the same model, rows, batches and settings, and says how many seco
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
+import statistics
 import time
 import warnings
 from collections.abc import Callable
@@ -24,7 +26,10 @@ Loop = Callable[[nn.Module, Dataset, int, float, str], float]
 
 
 class Clock:
-    """Seconds a step from the end of the first `WARM` steps to the end of the last."""
+    """Seconds of a step after the first `WARM`: the median, so that what else the machine does counts little.
+
+    A GPU works on while the program goes ahead, so there it is the mean from the first to the last.
+    """
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -38,6 +43,8 @@ class Clock:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
             self.times[-1] = time.perf_counter()
+        else:
+            return statistics.median(b - a for a, b in itertools.pairwise(self.times[WARM:]))
         return (self.times[-1] - self.times[WARM]) / (len(self.times) - 1 - WARM)
 
 
