@@ -1,17 +1,16 @@
-"""One training, by four loops: a bare one, ours, Lightning's and transformers'.
+"""One training on the CPU, by four loops: a bare one, ours, Lightning's and transformers'.
 
-Each is given the same model, rows, batches and settings, and says how many seconds a step took once it ran.
+Each is given the same model, rows, batches and settings.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
-import statistics
 import time
 import warnings
 from collections.abc import Callable
+from multiprocessing.synchronize import Semaphore
 from typing import Any
 
 import torch
@@ -21,35 +20,33 @@ from torch.utils.data import DataLoader, Dataset
 from mmbook import Trainer, collate
 from mmbook.train import Callback
 
-WARM = 4  # steps before the clock starts
-Loop = Callable[[nn.Module, Dataset, int, float, str], float]
+Loop = Callable[[nn.Module, Dataset, int, float, str, "Clock"], None]
 
 
 class Clock:
-    """Seconds of a step after the first `WARM`: the median, so that what else the machine does counts little.
+    """Seconds of each step but the first, of a loop that takes turns with another in a process of its own.
 
-    A GPU works on while the program goes ahead, so there it is the mean from the first to the last.
+    So both meet the same moments of the machine, and the two never run at once.
+
+    Args:
+        mine, other: semaphores, of which each says that one of the two may go on. Both begin at zero.
+        first: whether this loop has the first turn.
     """
 
-    def __init__(self) -> None:
-        self.times: list[float] = []
+    def __init__(self, mine: Semaphore, other: Semaphore, first: bool) -> None:
+        self.mine, self.other, self.first = mine, other, first
+        self.steps: list[float] = []
+        self.began: float | None = None
 
     def tick(self) -> None:
-        if torch.cuda.is_available() and len(self.times) in (WARM, WARM + 1):
-            torch.cuda.synchronize()
-        self.times.append(time.perf_counter())
-
-    def seconds(self) -> float:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-            self.times[-1] = time.perf_counter()
-        else:
-            return statistics.median(b - a for a, b in itertools.pairwise(self.times[WARM:]))
-        return (self.times[-1] - self.times[WARM]) / (len(self.times) - 1 - WARM)
-
-
-def device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        """A step has ended: wait while the other loop does one."""
+        now = time.perf_counter()
+        if self.began is not None:
+            self.steps.append(now - self.began)
+        if self.began is not None or self.first:
+            self.other.release()
+        self.mine.acquire()
+        self.began = time.perf_counter()
 
 
 def factor(steps: int) -> Callable[[int], float]:
@@ -65,23 +62,24 @@ def factor(steps: int) -> Callable[[int], float]:
 
 def batches(rows: Dataset, size: int) -> DataLoader:
     generator = torch.Generator().manual_seed(0)
-    return DataLoader(
-        rows, size, shuffle=True, collate_fn=collate, generator=generator, pin_memory=device().type == "cuda"
-    )
+    return DataLoader(rows, size, shuffle=True, collate_fn=collate, generator=generator)
 
 
 def bare(
-    model: nn.Module, rows: Dataset, size: int, lr: float, precision: str, fused: bool | None = True
-) -> float:
+    model: nn.Module,
+    rows: Dataset,
+    size: int,
+    lr: float,
+    precision: str,
+    clock: Clock,
+    fused: bool | None = True,
+) -> None:
     """The loop of a tutorial: forward, backward, clip, step."""
-    place = device()
-    model.to(place).train()
+    model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=0.01, fused=fused)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor(-(-len(rows) // size)))  # type: ignore[arg-type]
-    clock = Clock()
     for batch in batches(rows, size):
-        batch = {key: value.to(place, non_blocking=True) for key, value in batch.items()}
-        with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             loss = model(**batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -90,12 +88,11 @@ def bare(
         optimizer.zero_grad()
         loss.item()  # to print it
         clock.tick()
-    return clock.seconds()
 
 
-def plain(model: nn.Module, rows: Dataset, size: int, lr: float, precision: str) -> float:
+def plain(model: nn.Module, rows: Dataset, size: int, lr: float, precision: str, clock: Clock) -> None:
     """The same with AdamW as it comes, not fused."""
-    return bare(model, rows, size, lr, precision, fused=None)
+    bare(model, rows, size, lr, precision, clock, fused=None)
 
 
 class _Ticks(Callback):
@@ -106,8 +103,7 @@ class _Ticks(Callback):
         self.clock.tick()
 
 
-def ours(model: nn.Module, rows: Dataset, size: int, lr: float, precision: str) -> float:
-    clock = Clock()
+def ours(model: nn.Module, rows: Dataset, size: int, lr: float, precision: str, clock: Clock) -> None:
     Trainer(
         model,
         rows,
@@ -116,16 +112,14 @@ def ours(model: nn.Module, rows: Dataset, size: int, lr: float, precision: str) 
         lr=lr,
         seed=0,
         precision=precision,
+        device="cpu",
         progress=False,
         callbacks=[_Ticks(clock)],
     ).fit()
-    return clock.seconds()
 
 
-def lightning(model: nn.Module, rows: Dataset, size: int, lr: float, precision: str) -> float:
+def lightning(model: nn.Module, rows: Dataset, size: int, lr: float, precision: str, clock: Clock) -> None:
     import lightning as L
-
-    clock = Clock()
 
     class Module(L.LightningModule):
         def __init__(self) -> None:
@@ -153,7 +147,7 @@ def lightning(model: nn.Module, rows: Dataset, size: int, lr: float, precision: 
         warnings.simplefilter("ignore")
         trainer = L.Trainer(
             max_epochs=1,
-            accelerator="gpu" if torch.cuda.is_available() else "cpu",
+            accelerator="cpu",
             devices=1,
             precision="bf16-mixed" if precision == "bf16" else "32-true",
             gradient_clip_val=1.0,
@@ -163,15 +157,12 @@ def lightning(model: nn.Module, rows: Dataset, size: int, lr: float, precision: 
             enable_model_summary=False,
         )
         trainer.fit(Module(), batches(rows, size))
-    return clock.seconds()
 
 
-def transformers(model: nn.Module, rows: Dataset, size: int, lr: float, precision: str) -> float:
+def transformers(model: nn.Module, rows: Dataset, size: int, lr: float, precision: str, clock: Clock) -> None:
     import tempfile
 
     import transformers
-
-    clock = Clock()
 
     class Ticks(transformers.TrainerCallback):
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
@@ -189,22 +180,22 @@ def transformers(model: nn.Module, rows: Dataset, size: int, lr: float, precisio
             max_grad_norm=1.0,
             optim="adamw_torch_fused",
             bf16=precision == "bf16",
-            use_cpu=not torch.cuda.is_available(),
+            use_cpu=True,
             save_strategy="no",
             logging_strategy="no",
             report_to="none",
             disable_tqdm=True,
             remove_unused_columns=False,
-            dataloader_pin_memory=torch.cuda.is_available(),
+            dataloader_pin_memory=False,
         )
         trainer = transformers.Trainer(
             model, arguments, train_dataset=rows, data_collator=collate, callbacks=[Ticks()]
         )
         trainer.train()
-    return clock.seconds()
 
 
 LOOPS: dict[str, Loop] = {
+    "ours": ours,
     "bare loop": bare,
     "bare loop, AdamW not fused": plain,
     "Lightning": lightning,

@@ -128,6 +128,28 @@ def test_a_loss_that_is_not_finite_leaves_the_ids_and_the_weights(tmp_path):
     assert all(p.isfinite().all() for p in run.model.parameters())
 
 
+class Root(nn.Module):
+    """A finite loss with an infinite gradient, where x is 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(6))
+
+    def forward(self, x, ids, labels, **batch):
+        return MultimodalOutput(loss=(x[:, 0] * self.weight).abs().sqrt().mean())
+
+
+def test_an_infinite_gradient_of_a_finite_loss_is_stopped_before_it_reaches_the_weights(tmp_path):
+    rows = runs.Rows(58, 0)
+    rows.x[7] = 0
+    run = trainer(train=rows, model=Root(), valid=False, output_dir=tmp_path)
+    with pytest.raises(FloatingPointError, match="norm nan"):
+        run.fit()
+    (path,) = tmp_path.glob("not_finite-*.json")
+    assert 7 in json.loads(path.read_text())["ids"]
+    assert run.model.weight.isfinite().all() and len(run.curve) == run.progress.step - 1
+
+
 class Game(nn.Module):
     """Two players; each wants what the other has: the smallest GAN-like game."""
 
@@ -257,7 +279,7 @@ def test_torchrun_starts_two_processes(tmp_path):
     """The command that the book gives, and what it prints."""
     script = tmp_path / "train.py"
     script.write_text(
-        "import sys; from tests import runs\nruns.run('net', sys.argv[1], {'dropout': 0.0, 'device': None})\n",
+        "import sys\nfrom tests import runs\nruns.run('net', sys.argv[1], dict(dropout=0.0, device=None))\n",
         encoding="utf-8",
     )
     root = str(Path(__file__).parent.parent)

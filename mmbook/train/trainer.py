@@ -51,7 +51,8 @@ class Trainer:
     Attributes:
         history: one row an epoch: loss, lr, samples_per_second, and ``valid_*``; of a model with turns also
             ``<turn>_loss``, and then ``loss`` is their sum.
-        curve: one row a step: lr, gradient norm before clipping, loss.
+        curve: one row a step: lr, gradient norm before clipping (NaN without `clip`), loss. Like `history`,
+            it is there after a run that ended in an error, too.
         skipped: what could not be read, of a dataset that reports it.
 
     Raises:
@@ -94,7 +95,7 @@ class Trainer:
         """Train; returns the history.
 
         Raises:
-            FloatingPointError: the loss is no longer finite; names epoch, step and the ids in the batch.
+            FloatingPointError: loss or gradient is no longer finite; names epoch, step and ids of the batch.
             OSError: a checkpoint could not be written; names the one that is whole.
             ValueError: `output_dir` holds a checkpoint of an earlier run, and `resume` is not given, or the
                 run was told otherwise.
@@ -109,10 +110,10 @@ class Trainer:
         finally:
             self._tell("on_end")
             self._release()
+            self.history = pd.DataFrame(self.progress.rows)
+            curve = pd.DataFrame(self.progress.curve, columns=list(CURVE))
+            self.curve = curve.astype({"step": int, "epoch": int})
         self.best.put_back(self.model, self.engine.is_main_process)
-        self.history = pd.DataFrame(self.progress.rows)
-        self.curve = pd.DataFrame(self.progress.curve, columns=list(CURVE))
-        self.curve = self.curve.astype({"step": int, "epoch": int})
         return self.history
 
     def _start(self) -> None:
@@ -184,11 +185,11 @@ class Trainer:
                 group["lr"] = group["initial_lr"] * self.lr_factor(p.step)
             optimizer.zero_grad()  # the other's turn has left its gradient here, too
             losses.append(self.gradient(step, **({"turn": turn} if turn else {})))
-            if not self.journal.lag and not losses[-1].isfinite():
-                break  # the journal will stop the run; the weights stay as they were before this batch
             if s.clip is not None:
                 part = self.turns[turn] if turn else self.prepared
                 norm = self.clip(part.parameters(), s.clip)
+            if not self.journal.lag and not self.journal.sound(losses[-1], norm):
+                break  # the journal will stop the run; the weights stay as they were before this batch
             optimizer.step()
         if self.average is not None:
             self.average.update()
