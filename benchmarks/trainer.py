@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from typing import Any
+import copy
+import random
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ from benchmarks.training_loops import LOOPS, Clock
 from mmbook.data.arrays import ArrayDataset, from_arrays
 from mmbook.models import fusion_on_features
 
-PAIRS = 40  # of which each is the median of as many steps of ours, and of theirs in between
-STEPS = 15
-WARM = 10
+PAIRS = 30
+STEPS = 20
+WARM = 5
 BATCH = 64
 DIMS = {"text": 128, "image": 256, "audio": 64}
 
@@ -32,16 +32,22 @@ def main() -> list[dict[str, object]]:
 
 
 def ratio(name: str, precision: str) -> dict[str, object]:
-    """Both loops, step by step in turn; the interval is that of the median ratio of the pairs."""
-    fresh = multiprocessing.get_context("spawn")
-    turns = fresh.Semaphore(0), fresh.Semaphore(0)
-    ends = {}
-    for who, mine, other in (("ours", *turns), (name, *turns[::-1])):
-        ends[who], end = fresh.Pipe(duplex=False)
-        what = (who, precision, mine, other, who == "ours", end, torch.get_num_threads())
-        fresh.Process(target=run, args=what, daemon=True).start()
-    took = {who: np.array(end.recv()) for who, end in ends.items()}
-    ours, theirs = (np.median(took[who][WARM:].reshape(PAIRS, STEPS), axis=1) for who in ("ours", name))
+    """Both loops in turn; the interval is that of the median ratio of the pairs.
+
+    A pair is ours, theirs, theirs, ours, or the other way round, so that a machine that grows slower or
+    faster meanwhile favours neither. Of each run the quarter of the steps that were least disturbed counts.
+    """
+    rows, model = data(), network()
+    pairs, random_ = [], random.Random(0)
+    for _ in range(PAIRS + 1):
+        order = random_.sample(["ours", name], 2)
+        took: dict[str, float] = dict.fromkeys(order, 0.0)
+        for who in (*order, *order[::-1]):
+            clock = Clock()
+            LOOPS[who](copy.deepcopy(model), rows, BATCH, 1e-3, precision, clock)
+            took[who] += float(np.quantile(np.diff(clock.times[WARM:]), 0.25)) / 2
+        pairs.append((took["ours"], took[name]))
+    ours, theirs = np.array(pairs[1:]).T  # the first pair warms up
     draws = np.random.default_rng(0).integers(0, PAIRS, (10_000, PAIRS))
     low, high = np.quantile(np.median((ours / theirs)[draws], axis=1), [0.025, 0.975])
     return {
@@ -58,15 +64,6 @@ def ratio(name: str, precision: str) -> dict[str, object]:
     }
 
 
-def run(who: str, precision: str, mine: Any, other: Any, first: bool, end: Any, threads: int) -> None:
-    """One of the two loops, in its process."""
-    torch.set_num_threads(threads)
-    clock = Clock(mine, other, first)
-    LOOPS[who](network(), data(), BATCH, 1e-3, precision, clock)
-    other.release()  # it need not wait any more
-    end.send(clock.steps)
-
-
 def network() -> nn.Module:
     """Self-attention over the tokens of three modalities: some 20 ms a step on two cores."""
     torch.manual_seed(0)
@@ -74,9 +71,9 @@ def network() -> nn.Module:
 
 
 def data() -> ArrayDataset:
-    random_ = np.random.default_rng(0)
-    count = BATCH * (WARM + PAIRS * STEPS + 1)
+    numbers = np.random.default_rng(0)
+    count = BATCH * (WARM + STEPS + 1)
     tokens = {"text": 8, "image": 9, "audio": 12}
-    arrays = {name: random_.normal(size=(count, tokens[name], dim)) for name, dim in DIMS.items()}
-    lengths = {name: random_.integers(1, tokens[name] + 1, count) for name in DIMS}
-    return from_arrays(arrays, random_.integers(0, 3, count), lengths)
+    arrays = {name: numbers.normal(size=(count, tokens[name], dim)) for name, dim in DIMS.items()}
+    lengths = {name: numbers.integers(1, tokens[name] + 1, count) for name in DIMS}
+    return from_arrays(arrays, numbers.integers(0, 3, count), lengths)

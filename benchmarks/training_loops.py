@@ -10,7 +10,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from multiprocessing.synchronize import Semaphore
 from typing import Any
 
 import torch
@@ -24,29 +23,13 @@ Loop = Callable[[nn.Module, Dataset, int, float, str, "Clock"], None]
 
 
 class Clock:
-    """Seconds of each step but the first, of a loop that takes turns with another in a process of its own.
+    """When each step of a loop ended."""
 
-    So both meet the same moments of the machine, and the two never run at once.
-
-    Args:
-        mine, other: semaphores, of which each says that one of the two may go on. Both begin at zero.
-        first: whether this loop has the first turn.
-    """
-
-    def __init__(self, mine: Semaphore, other: Semaphore, first: bool) -> None:
-        self.mine, self.other, self.first = mine, other, first
-        self.steps: list[float] = []
-        self.began: float | None = None
+    def __init__(self) -> None:
+        self.times: list[float] = []
 
     def tick(self) -> None:
-        """A step has ended: wait while the other loop does one."""
-        now = time.perf_counter()
-        if self.began is not None:
-            self.steps.append(now - self.began)
-        if self.began is not None or self.first:
-            self.other.release()
-        self.mine.acquire()
-        self.began = time.perf_counter()
+        self.times.append(time.perf_counter())
 
 
 def factor(steps: int) -> Callable[[int], float]:
@@ -58,6 +41,15 @@ def factor(steps: int) -> Callable[[int], float]:
         return (step + 1) / (rise + 1) if step < rise else 0.5 * (1 + math.cos(math.pi * done))
 
     return share
+
+
+def groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Only matrices decay, as in our trainer and transformers'."""
+    parameters = list(model.parameters())
+    return [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": 0.01},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
 
 
 def batches(rows: Dataset, size: int) -> DataLoader:
@@ -76,7 +68,7 @@ def bare(
 ) -> None:
     """The loop of a tutorial: forward, backward, clip, step."""
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr, weight_decay=0.01, fused=fused)
+    optimizer = torch.optim.AdamW(groups(model), lr, fused=fused)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor(-(-len(rows) // size)))  # type: ignore[arg-type]
     for batch in batches(rows, size):
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
@@ -130,7 +122,7 @@ def lightning(model: nn.Module, rows: Dataset, size: int, lr: float, precision: 
             return self.model(**batch).loss
 
         def configure_optimizers(self) -> Any:
-            optimizer = torch.optim.AdamW(self.parameters(), lr, weight_decay=0.01, fused=True)
+            optimizer = torch.optim.AdamW(groups(model), lr, fused=True)
             course = torch.optim.lr_scheduler.LambdaLR(optimizer, factor(-(-len(rows) // size)))  # type: ignore[arg-type]
             return [optimizer], [{"scheduler": course, "interval": "step"}]
 

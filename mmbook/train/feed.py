@@ -140,6 +140,8 @@ class Feed:
             yield Step(ready, real, total, read.skipped if read is not None else [])
 
     def _placed(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self.engine.device.type == "cpu":  # it is there already
+            return batch
         return send_to_device(batch, self.engine.device, non_blocking=True)
 
     def _sums(self, *numbers: int) -> list[int]:

@@ -44,10 +44,11 @@ class Gradient:
         loss = torch.zeros((), device=self.engine.device)
         for i, (part, real) in enumerate(parts):
             with self._quiet(i < count - 1), self._real(real > 0):
+                mean = self.model(**part, **turn).loss
                 # a part counts by its samples, or a short last one would count too much
-                mean = self.model(**part, **turn).loss * (real / step.total)
-                self.engine.backward(mean * self.world)
-            loss = loss + mean.detach()
+                share = real * self.world / step.total
+                self.engine.backward(mean if share == 1 else mean * share)
+            loss = loss + mean.detach() * (real / step.total)
         return self._summed(loss)
 
     def cached(self, parts: list[tuple[dict[str, Any], int]]) -> Tensor:
