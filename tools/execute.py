@@ -23,7 +23,7 @@ from filelock import FileLock
 
 from tools import Stop, run_main, store
 from tools.failure import RUNNING, describe
-from tools.keys import BENCHMARKS, notebook_key, shared_key
+from tools.keys import BENCHMARKS, LOCK, notebook_key, shared_key
 from tools.pages import docname, notebooks
 
 # nbmake leaves out any path that holds `_build`, so the copies run elsewhere.
@@ -92,15 +92,16 @@ def run_all(todo: list[Path], keys: dict[Path, str]) -> list[str]:
 
 
 def prepare() -> None:
-    """An empty folder for the copies, from which the path to the benchmarks is as in the repository."""
+    """An empty folder for the copies, from which the paths to benchmarks and lock are as in the repository."""
     shutil.rmtree(RUN, ignore_errors=True)
     RUN.mkdir(parents=True)
     (RUN / "pytest.ini").write_text("[pytest]\n")
     startup = KERNEL / "ipython/profile_default/startup"
     startup.mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(__file__).with_name("kernel_startup.py"), startup)
-    if BENCHMARKS.is_dir():
-        (RUN / BENCHMARKS).symlink_to(BENCHMARKS.resolve())
+    for folder in (BENCHMARKS, LOCK.parent):
+        if folder.is_dir():
+            (RUN / folder).symlink_to(folder.resolve())
 
 
 def run(notebook: Path, threads: int) -> Run:
