@@ -92,7 +92,7 @@ def run_all(todo: list[Path], keys: dict[Path, str]) -> list[str]:
 
 
 def prepare() -> None:
-    """An empty folder for the copies, from which the paths to benchmarks and lock are as in the repository."""
+    """An empty folder for the copies, from which benchmarks and lock lie where they do in the repository."""
     shutil.rmtree(RUN, ignore_errors=True)
     RUN.mkdir(parents=True)
     (RUN / "pytest.ini").write_text("[pytest]\n")
