@@ -3,7 +3,6 @@
 "neural": one neural voice (hibari, Apache-2.0) says each word from its phonemes, so that the word can be
 given another pronunciation. Its network predicts a spectrum and a pitch curve, 80 frames a second, and the
 waveform is made from both. Between the two steps a voice of ours
-
 - moves the resonances (a longer or shorter vocal tract), and bends the frequency axis, so that low and high
   resonances do not move together;
 - draws frames out or hurries them, so that no two words have the same rhythm;
@@ -11,9 +10,8 @@ waveform is made from both. Between the two steps a voice of ours
 
 "formant": the spectrum comes from rules instead (`mmbook.data.formant_voices`).
 
-The first kind sounds like a person, but all its voices like relatives; the second like robots that differ in
-everything. None of them is a person's. Pitch and vocal tract go together as they do in men, women and
-children (Peterson and Barney 1952, https://doi.org/10.1121/1.1906875), with room for exceptions.
+The first sounds like a person, but all its voices like relatives; the second like robots. None is a person's.
+Pitch and vocal tract go together as in people (Peterson and Barney 1952, https://doi.org/10.1121/1.1906875).
 """
 
 from __future__ import annotations
@@ -119,15 +117,14 @@ def voice(number: int) -> Voice:
 def spoken_digits() -> SpokenDigits:
     """The recordings, made at the first call (under a minute) and read from the cache afterwards.
 
-    The file's name carries a hash of the two modules and the synthesiser's version, so a changed recipe is
-    never mixed with old sound. Processes that ask at once make it once.
+    The file's name carries a hash of the modules and the synthesiser's version. Made once by all who ask.
     """
     return _load(cache_dir() / "made" / f"spoken-digits-{_key()}.safetensors")
 
 
 @cache  # a dataset asks for each of its rows
 def _key() -> str:
-    source = Path(__file__).read_bytes() + Path(formant_voices.__file__).read_bytes()
+    source = b"".join(Path(file).read_bytes() for file in (__file__, formant_voices.__file__))
     return hashlib.sha256(source + version("hibari-tts").encode()).hexdigest()[:16]
 
 
@@ -139,8 +136,7 @@ def _load(file: Path) -> SpokenDigits:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
             if not file.exists():
-                part = file.with_suffix(".part")
-                save_file(_make()._asdict(), part)
+                save_file(_make()._asdict(), part := file.with_suffix(".part"))
                 os.replace(part, file)
     return SpokenDigits(**load_file(file))
 
