@@ -221,6 +221,8 @@ def test_an_interrupted_run_goes_on_to_the_same_bits_and_the_module_is_the_comma
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        # a shell that starts the tests in the background has them ignore it, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     out = folder / "runs/broken"
     while process.poll() is None and not any(out.glob("training/checkpoint-*")):

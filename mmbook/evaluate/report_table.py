@@ -80,7 +80,7 @@ def as_html(report: Report) -> str:
         bodies.append(f"<tbody>{title}{''.join(controls)}</tbody>")
     notes = "".join(f'<p style="margin:4px 0">{escape(note)}</p>' for note in report.footnotes())
     return (
-        f'<div style="overflow-x:auto"><table style="border-collapse:collapse;color:inherit">'
+        f'<div style="overflow-x:auto" tabindex="0"><table style="border-collapse:collapse;color:inherit">'
         f'<caption style="text-align:left;font-weight:bold;padding:4px 10px">{escape(report.title)}</caption>'
         f'<thead><tr><th scope="col" style="{_CELL}">method</th>{head}</tr></thead>{"".join(bodies)}</table>'
         f"{notes}</div>"
