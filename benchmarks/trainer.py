@@ -7,16 +7,17 @@ import random
 
 import numpy as np
 import torch
+from greenlet import greenlet
 from torch import nn
 
 from benchmarks.training_loops import LOOPS, Clock
 from mmbook.data.arrays import ArrayDataset, from_arrays
 from mmbook.models import fusion_on_features
 
-PAIRS = 30
-STEPS = 20
+PAIRS = 40
+STEPS = 40
 WARM = 5
-BATCH = 64
+BATCH = 80
 DIMS = {"text": 128, "image": 256, "audio": 64}
 
 
@@ -32,28 +33,20 @@ def main() -> list[dict[str, object]]:
 
 
 def ratio(name: str, precision: str) -> dict[str, object]:
-    """Both loops in turn; the interval is that of the median ratio of the pairs.
-
-    A pair is ours, theirs, theirs, ours, or the other way round, so that a machine that grows slower or
-    faster meanwhile favours neither. Of each run the quarter of the steps that were least disturbed counts.
-    """
-    rows, model = data(), network()
-    pairs, random_ = [], random.Random(0)
+    """The interval is that of the median over the pairs; of a pair counts the median ratio of its steps."""
+    model, rows, random_ = network(), data(), random.Random(0)
+    took = []
     for _ in range(PAIRS + 1):
-        order = random_.sample(["ours", name], 2)
-        took: dict[str, float] = dict.fromkeys(order, 0.0)
-        for who in (*order, *order[::-1]):
-            clock = Clock()
-            LOOPS[who](copy.deepcopy(model), rows, BATCH, 1e-3, precision, clock)
-            took[who] += float(np.quantile(np.diff(clock.times[WARM:]), 0.25)) / 2
-        pairs.append((took["ours"], took[name]))
-    ours, theirs = np.array(pairs[1:]).T  # the first pair warms up
+        steps = in_turn(random_.sample(["ours", name], 2), model, rows, precision)
+        took.append((steps["ours"], steps[name]))
+    ours, theirs = np.array(took[1:]).transpose(1, 0, 2)  # the first pair warms up
+    ratios = np.median(ours / theirs, axis=1)
     draws = np.random.default_rng(0).integers(0, PAIRS, (10_000, PAIRS))
-    low, high = np.quantile(np.median((ours / theirs)[draws], axis=1), [0.025, 0.975])
+    low, high = np.quantile(np.median(ratios[draws], axis=1), [0.025, 0.975])
     return {
         "precision": "float32" if precision == "no" else precision,
         "against": name,
-        "ratio": float(np.median(ours / theirs)),
+        "ratio": float(np.median(ratios)),
         "low": float(low),
         "high": float(high),
         "ours_ms": 1000 * float(np.median(ours)),
@@ -62,6 +55,23 @@ def ratio(name: str, precision: str) -> dict[str, object]:
         "pairs": PAIRS,
         "batch_size": BATCH,
     }
+
+
+def in_turn(names: list[str], model: nn.Module, rows: ArrayDataset, precision: str) -> dict[str, np.ndarray]:
+    """Seconds of each step of two runs that take turns, step by step, in one thread.
+
+    A machine that grows slower for a second then slows both; of two runs one after the other it slows one.
+    """
+    clocks = {name: Clock() for name in names}
+    runs = [
+        greenlet(lambda n=n: LOOPS[n](copy.deepcopy(model), rows, BATCH, 1e-3, precision, clocks[n]))
+        for n in names
+    ]
+    while not all(run.dead for run in runs):
+        for run in runs:
+            if not run.dead:
+                run.switch()
+    return {name: np.array(clock.seconds[WARM:]) for name, clock in clocks.items()}
 
 
 def network() -> nn.Module:

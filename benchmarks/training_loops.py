@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from greenlet import getcurrent
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -23,13 +24,16 @@ Loop = Callable[[nn.Module, Dataset, int, float, str, "Clock"], None]
 
 
 class Clock:
-    """When each step of a loop ended."""
+    """Seconds of each step of a loop; after each, another loop has its turn."""
 
     def __init__(self) -> None:
-        self.times: list[float] = []
+        self.seconds: list[float] = []
+        self.since = time.perf_counter()
 
     def tick(self) -> None:
-        self.times.append(time.perf_counter())
+        self.seconds.append(time.perf_counter() - self.since)
+        getcurrent().parent.switch()
+        self.since = time.perf_counter()
 
 
 def factor(steps: int) -> Callable[[int], float]:

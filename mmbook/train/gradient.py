@@ -33,6 +33,8 @@ class Gradient:
         self.engine, self.model, self.inner, self.accumulate = engine, model, inner, accumulate
         self.world = engine.num_processes
         self.norms = SyncedNorms(inner) if self.world > 1 else None
+        # accelerate's divides each loss by a count of parts, here always 1, which takes its time
+        self.backward = Tensor.backward if engine.scaler is None else engine.backward
 
     def __call__(self, step: Step, **turn: Any) -> Tensor:
         """The mean loss over the samples of all processes: a scalar on the device, without a graph."""
@@ -41,15 +43,15 @@ class Gradient:
         parts = parts_of(step.batch, count, step.real)
         if hasattr(self.inner, "contrast") and (count > 1 or self.world > 1):
             return self.cached(parts)
-        loss = torch.zeros((), device=self.engine.device)
+        losses = []
         for i, (part, real) in enumerate(parts):
             with self._quiet(i < count - 1), self._real(real > 0):
                 mean = self.model(**part, **turn).loss
                 # a part counts by its samples, or a short last one would count too much
                 share = real * self.world / step.total
-                self.engine.backward(mean if share == 1 else mean * share)
-            loss = loss + mean.detach() * (real / step.total)
-        return self._summed(loss)
+                self.backward(mean if share == 1 else mean * share)
+            losses.append(mean.detach() if real == step.total else mean.detach() * (real / step.total))
+        return self._summed(losses[0] if count == 1 else torch.stack(losses).sum())
 
     def cached(self, parts: list[tuple[dict[str, Any], int]]) -> Tensor:
         """The gradient of a loss over all samples of all parts and processes, in the memory of one part.
@@ -88,7 +90,7 @@ class Gradient:
                 if last:  # the same on every process, so that their mean is right as it is
                     pairs = zip(own, gradients[len(leaves) :], strict=True)
                     back = back + sum((p * g).sum() for p, g in pairs if g is not None)
-                self.engine.backward(back)
+                self.backward(back)
             start += real
         _restore(after)
         return loss.detach()

@@ -135,6 +135,7 @@ class Trainer:
             channels_last(self.model)
         self.prepared, *steppers = self.engine.prepare(self.model, *self.optimizers.values())
         self.steppers, self.clip = lean(self.engine, dict(zip(self.optimizers, steppers, strict=True)))
+        self.clipped = {t: list((p if t else self.prepared).parameters()) for t, p in self.turns.items()}
         self.gradient = Gradient(self.engine, self.prepared, self.model, s.accumulate)
         if s.compile:
             self.prepared.compile()
@@ -186,8 +187,7 @@ class Trainer:
             optimizer.zero_grad()  # the other's turn has left its gradient here, too
             losses.append(self.gradient(step, **({"turn": turn} if turn else {})))
             if s.clip is not None:
-                part = self.turns[turn] if turn else self.prepared
-                norm = self.clip(part.parameters(), s.clip)
+                norm = self.clip(self.clipped[turn], s.clip)
             if not self.journal.lag and not self.journal.sound(losses[-1], norm):
                 break  # the journal will stop the run; the weights stay as they were before this batch
             optimizer.step()
