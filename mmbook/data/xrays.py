@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import zipfile
 from functools import cache
@@ -67,5 +68,11 @@ def of_split(split: str) -> list[int]:
 
 def picture(index: int) -> Image.Image:
     """X-ray `index`, RGB with three equal channels, 224 × 224."""
-    with zipfile.ZipFile(assets.path("chest-xrays")) as archive:
-        return Image.open(io.BytesIO(archive.read(xrays()[index].file))).convert("RGB")
+    content = _archive(os.getpid()).read(xrays()[index].file)
+    return Image.open(io.BytesIO(content)).convert("RGB")
+
+
+@cache
+def _archive(process: int) -> zipfile.ZipFile:
+    """Opened once, for its list of files is long; and once a process, for a fork would share its place."""
+    return zipfile.ZipFile(assets.path("chest-xrays"))
