@@ -297,6 +297,18 @@ BAD = {
     "wrong type": (["training.lr=fast"], ["training.lr is 'fast'", "must be a number"]),
     "a truth is no number": (["training.epochs=true"], ["training.epochs is True", "a whole number"]),
     "value out of range": (["training.warmup=1.5"], ["training.warmup is 1.5", "from 0 to below 1"]),
+    "group without parameters": (
+        ["training.groups={encoder: {lr: 1e-4}}"],
+        ["training.groups: ", "'encoder'", "encoders"],
+    ),
+    "option of a group": (
+        ["training.groups={encoders: {rate: 1}}"],
+        ["training.groups: ", "rate", "lr, weight_decay"],
+    ),
+    "score that is none": (
+        ["training.monitor=acuracy"],
+        ["training.monitor is 'acuracy'", "loss, accuracy, balanced_accuracy", "did you mean 'accuracy'"],
+    ),
     "value of a list": (["training.optimizer=adm"], ["training.optimizer is 'adm'", "adamw, adam, sgd"]),
     "log of a list": (["training.logs=[cvs]"], ["training.logs has 'cvs'", "csv, tensorboard"]),
     "section is no mapping": (["training=3"], ["training is 3", "a mapping"]),

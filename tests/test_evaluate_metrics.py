@@ -24,6 +24,7 @@ from mmbook.evaluate import (
     reliability,
     retrieval_metrics,
 )
+from mmbook.evaluate.metrics import CLASSIFICATION, REGRESSION
 
 CASES = ["plain", "ties", "imbalance", "two classes", "absent class"]
 
@@ -62,6 +63,12 @@ def test_classification_equals_both_references(kind):
         classification_metrics(logits, labels)
     )
     assert (confusion_matrix(logits, labels) == sk.confusion_matrix(y, guess, labels=range(classes))).all()
+
+
+def test_the_names_of_the_scores_are_known_before_there_is_one():
+    y = torch.randn(6, 2)
+    assert tuple(classification_metrics(y, torch.arange(6) % 2)) == CLASSIFICATION
+    assert tuple(regression_metrics(y, torch.randn(6, 2))) == REGRESSION
 
 
 def test_a_class_without_samples_is_left_out_of_auroc():

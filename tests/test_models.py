@@ -16,7 +16,7 @@ from mmbook.data.arrays import from_arrays
 from mmbook.encoders import Flattened, MelCNN, Pooled, SmallCNN
 from mmbook.fusion import FUSIONS, build_fusion
 from mmbook.heads import Classification, Detection, Regression
-from mmbook.models import encode_dataset, fusion_on_features
+from mmbook.models import Features, encode_dataset, fusion_on_features
 from mmbook.preprocess import AudioProcessor, ImageProcessor
 
 
@@ -183,6 +183,25 @@ def test_encoded_features_give_the_same_answer_as_the_whole_model(pool):
     short.head.load_state_dict(model.head.state_dict())
     inputs = collate([features[i] for i in range(5)])
     torch.testing.assert_close(short.eval()(**inputs).logits, model(**x).logits, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_of_like_length_are_encoded_together():
+    class Counting(Features):
+        padded = 0
+
+        def forward(self, modality):
+            self.padded += int((~modality.mask).sum())
+            return super().forward(modality)
+
+    sizes = torch.randperm(40).add(1).tolist()
+    rows = [{"a": torch.full((n, 1), float(n)), "b": torch.ones(3, 2), "labels": n} for n in sizes]
+    encoder = Counting(1)
+    found = encode_dataset({"a": encoder}, rows, batch_size=5)
+    assert encoder.padded == 8 * (1 + 2 + 3 + 4)
+    assert found.lengths["a"].tolist() == found.labels.tolist() == sizes and list(found.arrays) == ["a"]
+    assert all(torch.equal(found[i]["a"], row["a"]) for i, row in enumerate(rows))
+    with pytest.raises(ValueError, match="no sample of the dataset has 'c'"):
+        encode_dataset({"c": Features(1)}, rows)
 
 
 def test_late_fusion_ends_in_the_logits_themselves():

@@ -445,6 +445,9 @@ def test_a_table_of_files(rows, tmp_path):
     said = {0: "one, two", 1: "a long text", 2: "see files/long.txt"}
     assert {i: "".join(map(chr, row["text"])) for i, row in found.items() if "text" in row} == said
     assert {i for i, row in found.items() if "image" in row} == {0, 1, 3}
+    assert index_shards(tmp_path / "out") == written.contents  # the names, which no shard holds, are kept
+    assert index_shards(tmp_path / "out", classes=5).class_names is None  # they are three
+    assert index_shards(tmp_path / "out").classes == 3
 
 
 def test_a_table_is_dealt_in_a_random_order_that_repeats(tmp_path):

@@ -103,7 +103,9 @@ def index_shards(
 ) -> ShardIndex:
     """Write the index of a folder of tar shards that others have written, by reading every one of them once.
 
-    Nothing is decoded. What is lost already, and labels that do not fit, are reported (`FilesSkipped`).
+    Nothing is decoded. Names of the classes are kept from an index that the folder has already, as long as
+    they are enough for the labels. What is lost already, and labels that do not fit, are reported
+    (`FilesSkipped`).
 
     Args:
         folder: with files ``*.tar``.
@@ -144,8 +146,19 @@ def index_shards(
             FilesSkipped,
             stacklevel=2,
         )
-    if rule.kind == "class" and classes is None:
-        classes = largest + 1
-    index = ShardIndex(tuple(shards), tuple(sorted(modalities)), rule.kind, classes, stated=stated)
+    names = None
+    if rule.kind == "class":
+        names = _names_before(folder)
+        if names is not None and (largest >= len(names) or classes not in (None, len(names))):
+            names = None
+        classes = classes or len(names or range(largest + 1))
+    index = ShardIndex(tuple(shards), tuple(sorted(modalities)), rule.kind, classes, names, stated)
     index.save(folder)
     return index
+
+
+def _names_before(folder: str | os.PathLike[str]) -> tuple[str, ...] | None:
+    try:
+        return ShardIndex.load(folder).class_names
+    except (FileNotFoundError, ValueError):  # none, or a damaged one, which is what a new one is for
+        return None

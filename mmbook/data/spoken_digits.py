@@ -3,8 +3,8 @@
 "neural": one neural voice (hibari, Apache-2.0) says each word from its phonemes, so that the word can be
 given another pronunciation. Its network predicts a spectrum and a pitch curve, 80 frames a second, and the
 waveform is made from both. Between the two steps a voice of ours
-- moves the resonances (a longer or shorter vocal tract), and bends the frequency axis, so that low and high
-  resonances do not move together;
+
+- moves the resonances (a longer or shorter vocal tract), low and high ones not by the same factor;
 - draws frames out or hurries them, so that no two words have the same rhythm;
 - moves and stretches the pitch curve, and shifts power from the harmonics to noise, as breath does.
 

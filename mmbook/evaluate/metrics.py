@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+CLASSIFICATION = ("accuracy", "balanced_accuracy", "f1", "nll")
+REGRESSION = ("mae", "mse", "correlation")
+
 
 def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """Accuracy, balanced accuracy, macro F1 and mean negative log-likelihood (in nats).

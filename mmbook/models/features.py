@@ -6,19 +6,21 @@ them once makes a comparison of many fusions cheap, and fair: all of them see th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmbook.data.arrays import ArrayDataset, from_arrays
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification, Regression
-from mmbook.modality import Modality, collate, group, pad
+from mmbook.modality import Modality, pad
 from mmbook.models.multimodal import MultimodalModel
 from mmbook.registry import register
+
+SORTED = 8  # so many batches are read at once and sorted by length: enough to halve what is padded
 
 
 @torch.no_grad()
@@ -30,39 +32,50 @@ def encode_dataset(
     Args:
         encoders: name -> encoder; used in eval mode, on the device where its parameters are. Wrapped in
             `mmbook.encoders.Pooled` it gives one vector a sample, else all its tokens are kept.
-        dataset: rows as `mmbook.collate` takes them, with labels.
+        dataset: rows as `mmbook.collate` takes them, with labels. A modality without an encoder is passed
+            over.
+        batch_size: the most samples that an encoder sees at once; samples of like length come together.
 
     Returns:
         Features as a dataset in memory, on the CPU, in the order of `dataset`; where a sample lacks a
         modality, its length is 0.
     """
-    found: dict[str, list[torch.Tensor | None]] = {name: [] for name in encoders}
+    found: dict[str, list[Tensor | None]] = {name: [] for name in encoders}
     labels = []
     modes = {name: encoder.training for name, encoder in encoders.items()}
     for encoder in encoders.values():
         encoder.eval()
-    for batch in DataLoader(dataset, batch_size=batch_size, collate_fn=collate):
-        labels.append(batch["labels"])
-        encoded = {}
-        for name, modality in group(batch, list(encoders)).items():
-            device = next(encoders[name].parameters(), modality.values).device
-            encoded[name] = encoders[name](Modality(*(x.to(device) for x in modality)))
-        for name in encoders:
-            found[name] += _rows(encoded[name]) if name in encoded else [None] * len(batch["labels"])
+    for rows in DataLoader(dataset, batch_size=SORTED * batch_size, collate_fn=list):
+        labels += [torch.as_tensor(row["labels"]) for row in rows]
+        for name, encoder in encoders.items():
+            found[name] += _encode(encoder, [row.get(name) for row in rows], batch_size, name)
     for name, encoder in encoders.items():
         encoder.train(modes[name])
     arrays, lengths = {}, {}
-    for name, rows in found.items():
-        if all(row is None for row in rows):
+    for name, each in found.items():
+        if all(one is None for one in each):
             raise ValueError(f"no sample of the dataset has {name!r}; leave its encoder out")
-        arrays[name], mask = pad(rows, name)
+        arrays[name], mask = pad(each, name)
         lengths[name] = mask.sum(dim=1)
-    return from_arrays(arrays, torch.cat(labels), lengths)
+    return from_arrays(arrays, torch.stack(labels), lengths)
 
 
-def _rows(modality: Modality) -> list[torch.Tensor | None]:
-    values, mask = modality.values.float().cpu(), modality.mask.cpu()
-    return [values[i, mask[i]] if mask[i].any() else None for i in range(len(values))]
+def _encode(
+    encoder: nn.Module, items: Sequence[Tensor | None], batch_size: int, name: str
+) -> list[Tensor | None]:
+    """What the encoder says of each item; items of like length share a batch, so that little is padded."""
+    sizes = {i: len(item) for i, item in enumerate(items) if item is not None and len(item)}
+    order = sorted(sizes, key=sizes.__getitem__)
+    found: list[Tensor | None] = [None] * len(items)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        values, mask = pad([items[i] for i in chosen], name)
+        device = next(encoder.parameters(), values).device
+        answer = encoder(Modality(values.to(device), mask.to(device)))
+        values, mask = answer.values.float().cpu(), answer.mask.cpu()
+        for row, i in enumerate(chosen):
+            found[i] = values[row, mask[row]] if mask[row].any() else None
+    return found
 
 
 @register

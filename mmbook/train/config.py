@@ -22,6 +22,8 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
+from mmbook.evaluate.metrics import CLASSIFICATION, REGRESSION
+from mmbook.heads import Regression
 from mmbook.models import MultimodalModel
 from mmbook.predict.saved import saved_model
 from mmbook.train.config_check import Option, Problems, options_of
@@ -29,6 +31,7 @@ from mmbook.train.config_data import Shards, Table, open_data
 from mmbook.train.config_file import read_yaml
 from mmbook.train.config_model import build_model, checked_model
 from mmbook.train.config_output import CHECKPOINTS, check_output, effective_config, resolve_tokenizers
+from mmbook.train.optimizer import build_optimizer
 from mmbook.train.settings import Settings
 
 DATA = {
@@ -95,6 +98,7 @@ def read_run(path: str | Path, changes: Sequence[str] = (), resume: bool = False
         torch.manual_seed(settings["seed"])
         model = build_model(problems, config, sources["train"])
     output = _below(base, top["output"])
+    _compare_settings(problems, settings, model)
     effective = effective_config({"model": config, "data": data, "training": settings}, output)
     check_output(problems, output, effective, resume)
     problems.stop()
@@ -155,6 +159,16 @@ def checked_settings(problems: Problems, given: Mapping[str, Any]) -> dict[str, 
             except ValueError as error:  # begins with the name
                 problems.add(f"training.{error}")
     return found
+
+
+def _compare_settings(problems: Problems, settings: Mapping[str, Any], model: MultimodalModel) -> None:
+    """What only the model can tell: whether a group has parameters, and a score to monitor exists."""
+    if settings["groups"]:
+        with problems.about("training.groups"):
+            names = "optimizer", "lr", "weight_decay", "groups"
+            build_optimizer(model.named_parameters(), *(settings[name] for name in names))
+    scores = REGRESSION if isinstance(model.head, Regression) else CLASSIFICATION
+    problems.choice("training.monitor", settings["monitor"], ("loss", *scores))
 
 
 def _compare_modalities(problems: Problems, key: str, source: Table | Shards, names: Sequence[str]) -> None:
