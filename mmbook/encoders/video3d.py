@@ -21,6 +21,7 @@ from mmbook.registry import register
 # Mean and deviation of the films of Kinetics-400, by which torchvision's weights expect them standardised.
 KINETICS_MEAN = (0.43216, 0.394666, 0.37645)
 KINETICS_STD = (0.22803, 0.22145, 0.216989)
+WIDE = 256  # channels, from which on memory keeps its usual order
 
 
 def convolution(before: int, after: int, kernel: int, stride: int = 1) -> nn.Conv3d:
@@ -140,7 +141,9 @@ class Video3D(nn.Module):
         # most batches are not, and then nothing has to be blanked; a traced graph must serve both
         padded = torch.compiler.is_compiling() or not mask.all()
         x = values.transpose(1, 2)  # (B, 3, T, H, W)
-        if x.device.type == "cpu":  # where convolutions are quicker with the channels innermost in memory
+        # On a CPU, training is quicker with the channels innermost in memory; but the weights are copied into
+        # that order at each step, and where they are many that takes longer than it saves.
+        if x.device.type == "cpu" and self.out_dim < WIDE:
             x = x.contiguous(memory_format=torch.channels_last_3d)
         x = self.stem_norm(self.stem(x), mask if padded else None).relu_()
         for block in self.blocks:
