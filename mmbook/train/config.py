@@ -49,7 +49,8 @@ class Run:
 
     Attributes:
         model: with its processors, and with random weights or those it was saved with.
-        train, valid: the datasets; valid is None where there is none.
+        train: the dataset to learn from.
+        valid: the one to choose by; None where there is none.
         settings: keywords of the trainer.
         output: the folder where the model is to be saved, with checkpoints and logs in ``training/``.
         effective: the configuration with all defaults, paths relative to `output`: to be written beside the
