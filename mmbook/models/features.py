@@ -20,7 +20,7 @@ from mmbook.modality import Modality, pad
 from mmbook.models.multimodal import MultimodalModel
 from mmbook.registry import register
 
-SORTED = 8  # so many batches are read at once and sorted by length: enough to halve what is padded
+SORTED = 8  # so many batches are read at once and sorted by length, to pad little
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ import torch
 from torch.utils.data import Dataset
 
 from mmbook.evaluate.metrics import CLASSIFICATION, REGRESSION
-from mmbook.heads import Regression
+from mmbook.heads import Classification, Regression
 from mmbook.models import MultimodalModel
 from mmbook.predict.saved import saved_model
 from mmbook.train.config_check import Option, Problems, options_of
@@ -168,8 +168,9 @@ def _compare_settings(problems: Problems, settings: Mapping[str, Any], model: Mu
         with problems.about("training.groups"):
             names = "optimizer", "lr", "weight_decay", "groups"
             build_optimizer(model.named_parameters(), *(settings[name] for name in names))
-    scores = REGRESSION if isinstance(model.head, Regression) else CLASSIFICATION
-    problems.choice("training.monitor", settings["monitor"], ("loss", *scores))
+    scores = {Classification: CLASSIFICATION, Regression: REGRESSION}.get(type(model.head))
+    if scores:  # a saved model may have another head, whose scores have names of their own
+        problems.choice("training.monitor", settings["monitor"], ("loss", *scores))
 
 
 def _compare_modalities(problems: Problems, key: str, source: Table | Shards, names: Sequence[str]) -> None:
