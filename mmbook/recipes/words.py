@@ -6,6 +6,7 @@ import csv
 import json
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -17,9 +18,10 @@ from mmbook.data.arrays import ArrayDataset, from_arrays
 from mmbook.data.sentences import of_split, sentences
 from mmbook.data.splits import SPLITS, stream
 from mmbook.encoders.bert import Bert
+from mmbook.encoders.pooled import Pooled
 from mmbook.encoders.skip_gram import skip_gram
 from mmbook.encoders.word2vec import Word2Vec
-from mmbook.modality import Modality, collate
+from mmbook.models import encode_dataset
 from mmbook.preprocess import TextProcessor, clean
 from mmbook.preprocess.words import words
 from mmbook.recipes import kept
@@ -27,7 +29,7 @@ from mmbook.recipes import kept
 # What each result depends on: a change in any of these makes it anew.
 TEXTS = ("data/sentences.py", "data/splits.py", "preprocess/text.py", "recipes/words.py")
 VECTORS = (*TEXTS, "preprocess/words.py", "encoders/skip_gram.py", "encoders/word2vec.py")
-SENTENCES = (*TEXTS, "encoders/bert.py")
+SENTENCES = (*TEXTS, "encoders/bert.py", "encoders/pooled.py", "modality.py", "models/features.py")
 DEPENDS = ("movie-reviews", "minilm", "minilm-tokenizer")
 
 
@@ -88,25 +90,16 @@ def sentence_features() -> dict[str, ArrayDataset]:
 
 
 def _encode() -> dict[str, Tensor]:
-    model = Bert.minilm()
-    plain = [sentence.text for sentence in sentences()]
-    return {"text": _embed(model, plain), "shuffled": _embed(model, shuffled(plain))}
+    encoder, process = Pooled(Bert.minilm()), TextProcessor()
+    mixed = shuffled([sentence.text for sentence in sentences()])
+    rows: Any = [
+        {"text": process(sentence.text), "shuffled": process(text), "labels": sentence.feeling}
+        for sentence, text in zip(sentences(), mixed, strict=True)
+    ]
+    arrays = encode_dataset({"text": encoder, "shuffled": encoder}, rows).arrays
+    return {name: array[:, 0].clone() for name, array in arrays.items()}
 
 
 def shuffled(texts: list[str]) -> list[str]:
     """Each text with its words, parted by spaces, in a random order that depends on the text only."""
     return [" ".join(stream("shuffled words", text).permutation(text.split())) for text in texts]
-
-
-@torch.no_grad()
-def _embed(model: Bert, texts: list[str]) -> Tensor:
-    """Mean token of each text ``(N, D)``; texts of like length go together, so that little is padding."""
-    process = TextProcessor()
-    ids = [process(text) for text in texts]
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    found = torch.empty(len(ids), model.out_dim)
-    for start in range(0, len(order), 64):
-        some = order[start : start + 64]
-        batch = collate([{"text": ids[i]} for i in some])
-        found[some] = model(Modality(batch["text"], batch["text_mask"])).pooled()
-    return found
