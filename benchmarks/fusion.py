@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from benchmarks.paired import seconds
 from mmbook import Modality, MultimodalModel, Trainer, collate
-from mmbook.data import ArrayDataset, Synthetic
-from mmbook.encoders.costs import flops
+from mmbook.book.datasets import Synthetic
+from mmbook.book.written.encoder_costs import flops
+from mmbook.data import ArrayDataset
 from mmbook.evaluate import interval
 from mmbook.fusion import FUSIONS
 from mmbook.models import fusion_on_features

@@ -1,26 +1,44 @@
 """What the chapters of *Multimodal Models: Principles, Practice, Comparison* call: encoders, fusion, trainer.
 
-Importing it is cheap: transformers, torchvision and torchmetrics load only where they are used.
+Importing it is cheap: torch, and all that needs it, loads with the first name that is used.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmbook.modality import Modality, collate
+from mmbook.moved import put_up
 from mmbook.scale import scale  # bound here, so that the function hides the submodule of the same name
 from mmbook.versions import versions
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from mmbook.modality import Modality, collate
+    from mmbook.models import MultimodalModel
+    from mmbook.train import Trainer
 
-# Public names that cost seconds to import, and where they live; looked up on first use.
-_HOME = {
-    "MultimodalModel": "models",
-    "Trainer": "train",
-}
-
+__version__ = "0.2.0"
 __all__ = ["Modality", "MultimodalModel", "Trainer", "__version__", "collate", "scale", "versions"]
+
+# Public names that need torch, and where they live.
+_HOME = {"Modality": "modality", "collate": "modality", "MultimodalModel": "models", "Trainer": "train"}
+# What ``from mmbook import`` takes beside them: the library by its layers, then what stands on it.
+_PARTS = [
+    "modality",
+    "registry",
+    "protocols",
+    "heads",
+    "plot",
+    "assets",
+    "preprocess",
+    "data",
+    "losses",
+    "encoders",
+    "fusion",
+]
+_PARTS += ["models", "generate", "train", "evaluate", "explain", "app", "book"]
+
+put_up()
 
 
 def __getattr__(name: str) -> Any:
@@ -28,4 +46,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"mmbook.{_HOME[name]}"), name)
         globals()[name] = value
         return value
-    raise AttributeError(f"module 'mmbook' has no attribute {name!r}")
+    if name in _PARTS:
+        return importlib.import_module(f"mmbook.{name}")
+    raise AttributeError(f"module 'mmbook' has no attribute {name!r}; it has {', '.join(__dir__())}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_PARTS])

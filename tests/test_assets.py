@@ -112,9 +112,9 @@ def write_wheel(folder: Path, content: bytes = CONTENT) -> Path:
 def fetching(setup: Path) -> subprocess.Popen[str]:
     """`mmbook fetch` in a process of its own, with the registry of the test."""
     code = (
-        "import pathlib, mmbook.assets, mmbook.cli; "
+        "import pathlib, mmbook.assets, mmbook.app.cli; "
         f"mmbook.assets.REGISTRY_FILE = pathlib.Path({str(setup / 'registry.toml')!r}); "
-        "mmbook.cli.app(['fetch'])"
+        "mmbook.app.cli.app(['fetch'])"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from mmbook.data.arrays import from_arrays
-from mmbook.evaluate import ACCURACY, Score, attribute, interval, shapley
-from mmbook.evaluate.attribution import subsets
+from mmbook.evaluate import ACCURACY, Score, interval
+from mmbook.explain import attribute, shapley
+from mmbook.explain.attribution import subsets
 from mmbook.models import fusion_on_features
 
 NAMES = ("text", "image", "audio", "video")

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from mmbook.data.emoji import draw
+from mmbook.book.datasets.emoji_drawings import draw
 from mmbook.preprocess import ImageAugmenter, ImageProcessor
 from mmbook.registry import build
 

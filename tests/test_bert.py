@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmbook import Modality, assets, collate
 from mmbook.encoders import Bert
-from mmbook.encoders.bert_names import from_transformers
+from mmbook.encoders.bert import from_transformers
 from mmbook.preprocess import TextProcessor
 
 SENTENCES = [

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 import mmbook
 from mmbook import assets
-from mmbook.cli import app
+from mmbook.app.cli import app
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from mmbook import assets, collate
-from mmbook.data import Clinic, dictation, xrays
-from mmbook.data import report_sentences as reports
-from mmbook.data.clinic import MODALITIES, SIZES
-from mmbook.data.speech import VOICES
-from mmbook.data.splits import SPLITS
+from mmbook.book.datasets import Clinic, dictation, xrays
+from mmbook.book.datasets import report_sentences as reports
+from mmbook.book.datasets.clinic import MODALITIES, SIZES
+from mmbook.book.datasets.speech import VOICES
+from mmbook.book.datasets.splits import SPLITS
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,11 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from mmbook import MultimodalModel
-from mmbook.cli import app
+from mmbook.app.cli import app
+from mmbook.app.config_check import ConfigError
+from mmbook.app.config_file import read_yaml, write_yaml
+from mmbook.app.predict import predict_files
 from mmbook.data import ShardIndex
-from mmbook.predict import predict_files
-from mmbook.train.config_check import ConfigError
-from mmbook.train.config_file import read_yaml, write_yaml
 
 CONFIG = """
 model:

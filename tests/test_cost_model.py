@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from mmbook.train.cost_model import Cluster, Device, Link, Work, crossover, ring_all_reduce
+from mmbook.book.written.cost_model import Cluster, Device, Link, Work, crossover, ring_all_reduce
 
 COUNTS = (1, 2, 4, 8, 16, 64, 256, 1024)
 WORK = Work(flops=250e9, parameters=200_000_000)

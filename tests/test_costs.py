@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmbook.encoders import ENCODERS, LSTM, Bert, LogMel, SmallCNN, build_encoder, overview
-from mmbook.encoders.costs import SAMPLES, flops
+from mmbook.book.written.encoder_costs import SAMPLES, flops, overview
+from mmbook.encoders import ENCODERS, LSTM, Bert, LogMel, SmallCNN, build_encoder
 
 
 @pytest.mark.parametrize(("T", "layers", "D", "hidden"), [(5, 1, 16, 40), (32, 3, 48, 64)])

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmbook.data.speech import RATE, recordings
-from mmbook.preprocess.denoise import noise_level, snr, spectral_gate
+from mmbook.book.datasets.speech import RATE, recordings
+from mmbook.book.written.denoise import noise_level, snr, spectral_gate
 from mmbook.preprocess.spectrum import hann, power, stft
 
 LENGTH = 2 * RATE

@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from mmbook import collate
-from mmbook.data import Digits
-from mmbook.data.digits import MEAN, STD, handwritten
-from mmbook.data.formant_voices import PHONES, WORDS, formants, say
-from mmbook.data.splits import SPLITS, stream
-from mmbook.data.spoken_digits import KINDS, RATE, VOICES, spoken_digits
+from mmbook.book.datasets import Digits
+from mmbook.book.datasets.digits import MEAN, STD, handwritten
+from mmbook.book.datasets.formant_voices import PHONES, WORDS, formants, say
+from mmbook.book.datasets.splits import SPLITS
+from mmbook.book.datasets.spoken_digits import KINDS, RATE, VOICES, spoken_digits
+from mmbook.seeding import stream
 
 
 def test_rows_follow_the_row_format_and_collate():
@@ -70,11 +71,11 @@ def test_one_modality_loads_only_itself(monkeypatch):
         raise AssertionError("must not be loaded")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mmbook.data.digits.handwritten", refuse)
+        patch.setattr("mmbook.book.datasets.digits.handwritten", refuse)
         row = Digits("valid", ("audio",))[0]
         assert list(row) == ["audio", "labels", "id"]
     with monkeypatch.context() as patch:
-        patch.setattr("mmbook.data.digits.spoken_digits", refuse)
+        patch.setattr("mmbook.book.datasets.digits.spoken_digits", refuse)
         digits = Digits("valid", ("image",))
         assert list(digits[0]) == ["image", "labels", "id"] and digits.clusters == {}
 

@@ -11,9 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from mmbook import collate
-from mmbook.data import EmojiClips
-from mmbook.data.emoji import drawn
-from mmbook.data.emoji_clips import (
+from mmbook.book.datasets import EmojiClips
+from mmbook.book.datasets.emoji_clips import (
     ACTIONS,
     FRAMES,
     SCALES,
@@ -23,8 +22,10 @@ from mmbook.data.emoji_clips import (
     phases,
     render,
 )
-from mmbook.data.splits import SPLITS, stream
+from mmbook.book.datasets.emoji_drawings import drawn
+from mmbook.book.datasets.splits import SPLITS
 from mmbook.preprocess import VideoProcessor
+from mmbook.seeding import stream
 
 WHITE = torch.full((3, 64, 64), 255.0)
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from mmbook import collate
-from mmbook.data import Emoji
-from mmbook.data.emoji import STYLES, code_of, draw, drawn
-from mmbook.data.emoji import emoji as faces
-from mmbook.data.emoji_names import LANGUAGES, family, named_emoji
+from mmbook.book.datasets import Emoji
+from mmbook.book.datasets.emoji import LANGUAGES, family, named_emoji
+from mmbook.book.datasets.emoji_drawings import STYLES, code_of, draw, drawn
+from mmbook.book.datasets.emoji_drawings import emoji as faces
 
 SPLITS = ("train", "valid", "test")
 

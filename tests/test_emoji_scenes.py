@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmbook.data import EmojiScenes
-from mmbook.data.emoji_scenes import KINDS, OBJECTS, SIDES, codes_of, cut_out
+from mmbook.book.datasets import EmojiScenes
+from mmbook.book.datasets.emoji_scenes import KINDS, OBJECTS, SIDES, codes_of, cut_out
 from mmbook.preprocess import TextProcessor
 
 SPLITS = ("train", "valid", "test")
@@ -42,7 +42,7 @@ def test_boxes_are_where_the_drawings_are(style):
 
 
 def _without_drawings(data, index):
-    from mmbook.data import emoji_scenes
+    from mmbook.book.datasets import emoji_scenes
 
     real = emoji_scenes.cut_out
     clear = {}

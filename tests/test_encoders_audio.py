@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from mmbook import Modality, collate
 from mmbook.encoders import LSTM, LogMel, MelCNN
-from mmbook.encoders.lstm import lstm_cell
-from mmbook.encoders.recurrent import stack_frames
+from mmbook.encoders.recurrent import lstm_cell, stack_frames
 
 
 def sounds(*lengths: int) -> Modality:

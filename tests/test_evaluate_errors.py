@@ -10,7 +10,8 @@ from IPython.display import HTML
 from PIL import Image
 
 from mmbook.data.arrays import from_arrays
-from mmbook.evaluate import Missing, browse_errors
+from mmbook.evaluate import Missing
+from mmbook.explain import browse_errors
 from mmbook.preprocess import ImageProcessor
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from mmbook import Modality, MultimodalModel, collate
+from mmbook.app.export import ExportError, export_model, formats
+from mmbook.app.export.trace import runnable, trace
 from mmbook.encoders import ENCODERS
-from mmbook.export import ExportError, export_model, formats
-from mmbook.export.trace import runnable, trace
 from mmbook.fusion import FUSIONS, build_fusion
 from mmbook.heads import Classification
 from mmbook.models import fusion_on_features

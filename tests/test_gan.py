@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mmbook import Modality
+from mmbook.book.written.fit_gan import fit_gan
 from mmbook.evaluate.two_sample import mode_coverage
 from mmbook.generate import (
     LOSSES,
@@ -16,7 +17,6 @@ from mmbook.generate import (
     Generator,
     PictureNet,
     VectorNet,
-    fit_gan,
     gradient_penalty,
 )
 from mmbook.registry import build

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from mmbook.data import Synthetic
-from mmbook.data.information import co_information, entropy, mutual_information, partial_information
+from mmbook.book.datasets import Synthetic
+from mmbook.book.written.information import co_information, entropy, mutual_information, partial_information
 
 
 def table(rule, classes=2):

@@ -6,7 +6,16 @@ import math
 import numpy as np
 import pytest
 
-from mmbook.data.joint import MODALITIES, TABLE, Cell, ceiling, ceilings, confusion, joint, perceived
+from mmbook.book.datasets.joint import (
+    MODALITIES,
+    TABLE,
+    Cell,
+    ceiling,
+    ceilings,
+    confusion,
+    joint,
+    perceived,
+)
 
 SUBSETS = [subset for size in range(4) for subset in itertools.combinations(MODALITIES, size)]
 EXPECTED_ERRORS = {"text": 0.22, "image": 0.10, "audio": 0.10}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmbook.recipes import kept
+from mmbook.book.recipes import kept
 
 SOURCES = ("modality.py", "scale.py")
 
@@ -74,7 +74,7 @@ def test_the_key_changes_with_each_thing_the_result_depends_on(tmp_path, monkeyp
 
 
 def test_every_recipe_names_sources_that_are_there():
-    from mmbook.recipes import clips, digits, reviews, words
+    from mmbook.book.recipes import clips, digits, reviews, words
 
     for sources in (clips.SOURCES, digits.SOURCES, reviews.SOURCES, words.VECTORS, words.SENTENCES):
         assert len(set(sources)) == len(sources)

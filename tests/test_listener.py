@@ -7,15 +7,16 @@ import torch
 from torchaudio.functional import lowpass_biquad, resample
 
 from mmbook import Modality, MultimodalModel
-from mmbook.data import Digits, FilesSkipped
+from mmbook.book.datasets import Digits
+from mmbook.book.recipes import digit_listener
+from mmbook.book.recipes.digits import Rerecorded, listener
+from mmbook.data import FilesSkipped
 from mmbook.encoders import LogMel, TelephoneMel
 from mmbook.evaluate import spoken_digits
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification
 from mmbook.models import Features
 from mmbook.preprocess import VoiceAugmenter
-from mmbook.recipes import digit_listener
-from mmbook.recipes.digits import Rerecorded, listener
 
 RATE = 8_000
 NOTHING = {"speed": 0, "edges": 0, "room": 0, "microphone": 0, "noise": 0, "clip": 0}

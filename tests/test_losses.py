@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from mmbook import losses
+from mmbook.book.written import losses as written
 
 torch_close = torch.testing.assert_close
 
@@ -25,27 +26,27 @@ def slope(loss, at):
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
 def test_cross_entropy_and_label_smoothing(epsilon):
-    targets = losses.smoothed(LABELS, 5, epsilon, torch.float64)
+    targets = written.smoothed(LABELS, 5, epsilon, torch.float64)
     torch_close(targets.sum(dim=1), torch.ones(7, dtype=torch.float64))
     theirs = F.cross_entropy(LOGITS, LABELS, label_smoothing=epsilon)
-    ours = losses.cross_entropy(LOGITS, targets)
+    ours = written.cross_entropy(LOGITS, targets)
     torch_close(ours, theirs)
     torch_close(slope(ours, LOGITS), slope(theirs, LOGITS))
-    torch_close(losses.cross_entropy_gradient(LOGITS, targets), slope(theirs, LOGITS))
+    torch_close(written.cross_entropy_gradient(LOGITS, targets), slope(theirs, LOGITS))
 
 
 def test_cross_entropy_of_huge_logits_is_finite():
     logits = torch.tensor([[1e4, -1e4, 0.0]])
-    assert losses.cross_entropy(logits, losses.smoothed(torch.tensor([1]), 3)) == 2e4
+    assert written.cross_entropy(logits, written.smoothed(torch.tensor([1]), 3)) == 2e4
 
 
 def test_mse():
     values, targets = rand(4, 3), rand(4, 3, seed=1)
     theirs = F.mse_loss(values, targets)
-    torch_close(losses.mse(values, targets), theirs)
-    torch_close(losses.mse_gradient(values, targets), slope(theirs, values))
+    torch_close(written.mse(values, targets), theirs)
+    torch_close(written.mse_gradient(values, targets), slope(theirs, values))
     with pytest.raises(ValueError, match=r"\(4, 1\).*\(4,\)"):
-        losses.mse(values[:, :1], targets[:, 0])
+        written.mse(values[:, :1], targets[:, 0])
 
 
 @pytest.mark.parametrize(("gamma", "alpha"), [(2.0, 0.25), (0.0, 0.5), (3.5, 0.9)])
@@ -54,32 +55,32 @@ def test_sigmoid_focal_equals_torchvision(gamma, alpha):
 
     targets = F.one_hot(LABELS, 5).double()
     theirs = sigmoid_focal_loss(LOGITS, targets, alpha, gamma, reduction="mean")
-    ours = losses.sigmoid_focal(LOGITS, targets, gamma, alpha)
+    ours = written.sigmoid_focal(LOGITS, targets, gamma, alpha)
     torch_close(ours, theirs)
     torch_close(slope(ours, LOGITS), slope(theirs, LOGITS))
-    torch_close(losses.sigmoid_focal_gradient(LOGITS, targets, gamma, alpha), slope(theirs, LOGITS))
+    torch_close(written.sigmoid_focal_gradient(LOGITS, targets, gamma, alpha), slope(theirs, LOGITS))
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
 def test_softmax_focal_equals_its_definition(gamma):
     right = LOGITS.softmax(dim=1)[torch.arange(7), LABELS]
     defined = -((1 - right) ** gamma * right.log()).mean()
-    torch_close(losses.softmax_focal(LOGITS, LABELS, gamma), defined)
-    torch_close(losses.softmax_focal_gradient(LOGITS, LABELS, gamma), slope(defined, LOGITS))
+    torch_close(written.softmax_focal(LOGITS, LABELS, gamma), defined)
+    torch_close(written.softmax_focal_gradient(LOGITS, LABELS, gamma), slope(defined, LOGITS))
 
 
 def test_softmax_focal_without_gamma_is_cross_entropy_and_of_two_classes_a_sigmoid():
-    torch_close(losses.softmax_focal(LOGITS, LABELS, 0.0), F.cross_entropy(LOGITS, LABELS))
+    torch_close(written.softmax_focal(LOGITS, LABELS, 0.0), F.cross_entropy(LOGITS, LABELS))
     x, targets = rand(6), torch.tensor([0.0, 1, 1, 0, 1, 0], dtype=torch.float64)
     two = torch.stack([torch.zeros_like(x), x], dim=1)
     torch_close(
-        losses.softmax_focal(two, targets.long(), 2.0), 2 * losses.sigmoid_focal(x, targets, 2.0, alpha=0.5)
+        written.softmax_focal(two, targets.long(), 2.0), 2 * written.sigmoid_focal(x, targets, 2.0, alpha=0.5)
     )
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_the_focal_gradient_of_a_sample_that_is_right_to_the_last_digit_is_zero(gamma):
-    gradient = losses.softmax_focal_gradient(torch.tensor([[200.0, 0.0]]), torch.tensor([0]), gamma)
+    gradient = written.softmax_focal_gradient(torch.tensor([[200.0, 0.0]]), torch.tensor([0]), gamma)
     assert gradient.abs().max() < 1e-30
 
 
@@ -87,7 +88,7 @@ def test_focal_lessens_easy_samples_more():
     """Against cross-entropy, the gradient of a sample at p = 0.9 shrinks more than that of one at 0.1."""
     p = torch.tensor([0.1, 0.9], dtype=torch.float64)
     logits, labels = torch.stack([p.log(), (1 - p).log()], dim=1), torch.tensor([0, 0])
-    plain, focal = (losses.softmax_focal_gradient(logits, labels, gamma)[:, 0] for gamma in (0.0, 2.0))
+    plain, focal = (written.softmax_focal_gradient(logits, labels, gamma)[:, 0] for gamma in (0.0, 2.0))
     assert (focal / plain)[0] > 10 * (focal / plain)[1] > 0
 
 
@@ -151,9 +152,9 @@ def test_contrastive_errors():
     with pytest.raises(ValueError, match="temperature is 0"):
         losses.info_nce(torch.ones(4, 3), torch.ones(4, 3), 0)
     with pytest.raises(ValueError, match="epsilon is 1"):
-        losses.smoothed(LABELS, 5, 1)
+        written.smoothed(LABELS, 5, 1)
     with pytest.raises(ValueError, match=r"smoothed\(labels, C\)"):
-        losses.cross_entropy(LOGITS, LABELS)
+        written.cross_entropy(LOGITS, LABELS)
 
 
 def test_generalized_iou_equals_torchvision():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmbook import MultimodalModel, Trainer, collate
+from mmbook.book.written.memory import largest_batch, predict_memory, storage_bytes
 from mmbook.data import from_arrays
 from mmbook.encoders import Bert, ResNet, Wav2Vec2
 from mmbook.encoders.lora import add_lora
@@ -20,7 +21,6 @@ from mmbook.models import fusion_on_features
 from mmbook.train import build_optimizer
 from mmbook.train.average import RunningAverage
 from mmbook.train.batches import parts_of
-from mmbook.train.memory import largest_batch, predict_memory, storage_bytes
 
 
 class Stack(nn.Module):

@@ -22,7 +22,7 @@ ANATOMY = [
     "Versions",
 ]
 CHAPTERS = ("background", "concepts", "algorithms", "formulas", "code", "applications", "comparison")
-MOST_LINES, MOST_WORDS, MOST_BYTES, FEWEST_EXERCISES = 15, 2500, 50_000, 4
+MOST_LINES, MOST_WORDS, MOST_BYTES, FEWEST_EXERCISES = 15, 2500, 50 * 1024, 4
 FORBIDDEN_TAGS = {"raises-exception", "skip-execution"}
 INSTALL = f"""\
 # Colab: installs mmbook only where it is missing, and never touches torch

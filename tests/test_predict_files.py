@@ -13,12 +13,13 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from mmbook import MultimodalModel, Trainer, collate
+from mmbook.app.labelled import files_dataset
+from mmbook.app.predict import predict_files, predict_to_csv
 from mmbook.data import FilesSkipped
 from mmbook.encoders import Bert, MelCNN, SmallCNN
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification, Detection, Regression
 from mmbook.models import fusion_on_features
-from mmbook.predict import files_dataset, predict_files, predict_to_csv
 from mmbook.preprocess import AudioProcessor, ImageProcessor, TextProcessor
 
 WORDS = ["[UNK]", "a", "good", "bad", "film", "none", "NA"]
@@ -189,11 +190,11 @@ def test_the_csv_is_the_table_and_an_older_one_stays_until_it_is_complete(folder
 
 
 def test_memory_holds_one_batch_of_samples_at_a_time(folder, model, monkeypatch):
-    from mmbook.predict import answers
+    from mmbook.app import predict
 
-    sizes, original = [], answers.answers
-    monkeypatch.setattr(answers, "answers", lambda m, rows: sizes.append(len(rows)) or original(m, rows))
-    tables = answers._tables(model, everything(folder, "all.csv"), 3)
+    sizes, original = [], predict.answers
+    monkeypatch.setattr(predict, "answers", lambda m, rows: sizes.append(len(rows)) or original(m, rows))
+    tables = predict._tables(model, everything(folder, "all.csv"), 3)
     next(tables)
     assert sizes == [3], "the second batch is not read before it is asked for"
     assert [len(table) for table in tables] == [3, 1] and sizes == [3, 3, 1]

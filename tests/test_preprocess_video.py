@@ -12,16 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from mmbook.book.film import play, write_video
 from mmbook.preprocess import (
     ImageProcessor,
     VideoProcessor,
     decode_video,
-    play,
     read_video,
     sample_clips,
     sample_frames,
     sample_rate,
-    write_video,
 )
 from mmbook.registry import build
 

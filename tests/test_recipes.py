@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from mmbook import Modality, collate
-from mmbook.data import Reviews
+from mmbook.book.datasets import Reviews
+from mmbook.book.recipes import perceiver, pretrained_encoders, review_features
 from mmbook.encoders import Frozen, Projected
 from mmbook.models import Features
-from mmbook.recipes import perceiver, pretrained_encoders, review_features
 
 
 def test_features_are_what_the_encoders_give_for_the_raw_posts():

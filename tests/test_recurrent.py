@@ -9,8 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mmbook import Modality, collate
 from mmbook.encoders import GRU, LSTM
-from mmbook.encoders.gru import gru_cell
-from mmbook.encoders.recurrent import stack_frames
+from mmbook.encoders.recurrent import gru_cell, stack_frames
 
 
 def sounds(*lengths: int) -> Modality:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmbook.data.speech import RATE, recordings
-from mmbook.preprocess.resample import resample
+from mmbook.book.datasets.speech import RATE, recordings
+from mmbook.preprocess.audio import resample
 
 RATES = [
     (16000, 8000),

@@ -18,12 +18,12 @@ from torchaudio.transforms import MelSpectrogram
 
 import mmbook
 from mmbook import assets
-from mmbook.data import Reviews, joint, speech
-from mmbook.data.card import card
-from mmbook.data.emoji import STYLES, draw, emoji
-from mmbook.data.reviews import SIZES
-from mmbook.data.sentences import readable, sentences
-from mmbook.data.splits import SPLITS
+from mmbook.book.datasets import Reviews, joint, speech
+from mmbook.book.datasets.card import card
+from mmbook.book.datasets.emoji_drawings import STYLES, draw, emoji
+from mmbook.book.datasets.reviews import SIZES
+from mmbook.book.datasets.sentences import readable, sentences
+from mmbook.book.datasets.splits import SPLITS
 
 PLAIN = {
     "text": lambda sentence: torch.tensor(list(sentence.encode())),

@@ -11,7 +11,7 @@ from transformers import BertConfig, BertModel
 
 from mmbook import MultimodalModel, collate
 from mmbook.encoders import GRU, Bert, MelCNN, SmallCNN, ViT, Word2Vec
-from mmbook.evaluate import (
+from mmbook.explain import (
     IncompleteMap,
     attention_weights,
     by_pixel,
@@ -106,7 +106,7 @@ def at_baseline(whole, inputs, name, baseline):
         handle.remove()
 
 
-@pytest.mark.filterwarnings("ignore::mmbook.evaluate.saliency.IncompleteMap")
+@pytest.mark.filterwarnings("ignore::mmbook.explain.saliency.IncompleteMap")
 @pytest.mark.parametrize("explain", [gradient_x_input, integrated_gradients])
 @pytest.mark.parametrize("name", ["text", "words", "audio", "features"])
 def test_padding_is_credited_with_nothing_and_changes_nothing(name, explain):
@@ -212,7 +212,7 @@ def trained():
     return whole, {"features": x[:40]}
 
 
-@pytest.mark.filterwarnings("ignore::mmbook.evaluate.saliency.IncompleteMap")
+@pytest.mark.filterwarnings("ignore::mmbook.explain.saliency.IncompleteMap")
 def test_a_trained_model_is_explained_by_what_decides():
     whole, batch = trained()
     for explain in (gradient_x_input, integrated_gradients, smooth_grad):

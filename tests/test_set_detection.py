@@ -9,10 +9,10 @@ import torch
 from torch.nn import functional as F
 from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss
 
-from mmbook.data import EmojiScenes
+from mmbook.book.datasets import EmojiScenes
 from mmbook.evaluate import detection_metrics
 from mmbook.losses import corners, generalized_iou
-from mmbook.set_detection import SetDetection, spread
+from mmbook.models.set_detection import SetDetection, spread
 
 DIM, CLASSES, QUERIES = 6, 3, 5
 

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from mmbook import MultimodalModel
-from mmbook.commands.train import whole_model
+from mmbook.app.train import whole_model
 from mmbook.models import fusion_on_features
 from mmbook.train.sharded import is_shard
 from tests import runs

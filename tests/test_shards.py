@@ -16,6 +16,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmbook import collate
+from mmbook.book.film import write_video
 from mmbook.data import (
     FileDataset,
     FilesSkipped,
@@ -27,7 +28,7 @@ from mmbook.data import (
     write_shards,
 )
 from mmbook.data.shard_members import modality_of, suffix_of
-from mmbook.preprocess import AudioProcessor, ImageProcessor, VideoProcessor, write_video
+from mmbook.preprocess import AudioProcessor, ImageProcessor, VideoProcessor
 
 COUNT = 24
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from mmbook.book.recipes import balance, labels, tasks, transfer
 from mmbook.encoders import LoRALinear
-from mmbook.recipes import balance, labels, tasks, transfer
 
 
 def test_the_best_decisions_on_drowned_data_reach_the_stated_ceilings():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmbook.data.speech import recordings
+from mmbook.book.datasets.speech import recordings
 from mmbook.preprocess.spectrum import (
     decibels,
     frames,

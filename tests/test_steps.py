@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmbook.train import steps
+from mmbook.book.written import optimizers
 
 LR = 0.05
 
@@ -23,11 +23,11 @@ START = torch.tensor([0.3, -0.5, 1.0, 2.0], dtype=torch.float64)
 
 
 def sgd(w, state, t):
-    return steps.sgd(w, slope(w), 1e-3), state
+    return optimizers.sgd(w, slope(w), 1e-3), state
 
 
 def momentum(w, state, t, nesterov=False):
-    w, v = steps.momentum(w, slope(w), *state, lr=1e-3, mu=0.9, nesterov=nesterov)
+    w, v = optimizers.momentum(w, slope(w), *state, lr=1e-3, mu=0.9, nesterov=nesterov)
     return w, (v,)
 
 
@@ -36,12 +36,12 @@ def nesterov(w, state, t):
 
 
 def adam(w, state, t):
-    w, *state = steps.adam(w, slope(w), *state, t, LR, (0.8, 0.95), 1e-6)
+    w, *state = optimizers.adam(w, slope(w), *state, t, LR, (0.8, 0.95), 1e-6)
     return w, state
 
 
 def adamw(w, state, t):
-    w, *state = steps.adamw(w, slope(w), *state, t, LR, weight_decay=0.1)
+    w, *state = optimizers.adamw(w, slope(w), *state, t, LR, weight_decay=0.1)
     return w, state
 
 
@@ -71,7 +71,7 @@ def test_a_hundred_steps_equal_those_of_torch(name):
 
 def test_the_first_step_of_adam_is_the_sign_times_the_rate():
     g, zero = torch.tensor([1e-3, -5.0, 1e6], dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
-    moved = steps.adam(zero, g, zero, zero, 1, LR, eps=0.0).w
+    moved = optimizers.adam(zero, g, zero, zero, 1, LR, eps=0.0).w
     torch.testing.assert_close(moved, -LR * g.sign(), rtol=0, atol=1e-15)
 
 
@@ -79,7 +79,7 @@ def test_momentum_reaches_its_limit_under_a_constant_gradient():
     w = v = torch.zeros((), dtype=torch.float64)
     g = torch.tensor(2.0, dtype=torch.float64)
     for _ in range(400):
-        before, (w, v) = w, steps.momentum(w, g, v, LR, mu=0.9)
+        before, (w, v) = w, optimizers.momentum(w, g, v, LR, mu=0.9)
     torch.testing.assert_close(before - w, LR * g / (1 - 0.9))
 
 
@@ -87,12 +87,12 @@ def test_decay_is_the_same_for_every_size_of_gradient():
     """Without any signal but its own size, a weight decays at one rate; a penalty inside Adam would not."""
     w = torch.tensor([1.0, 1.0], dtype=torch.float64)
     g, zero = torch.tensor([1e-3, 1e3], dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
-    with_decay = steps.adamw(w, g, zero, zero, 1, LR, weight_decay=0.5).w
-    without = steps.adamw(w, g, zero, zero, 1, LR, weight_decay=0.0).w
+    with_decay = optimizers.adamw(w, g, zero, zero, 1, LR, weight_decay=0.5).w
+    without = optimizers.adamw(w, g, zero, zero, 1, LR, weight_decay=0.0).w
     torch.testing.assert_close(without - with_decay, torch.full_like(w, LR * 0.5))
 
 
 def test_steps_count_from_one():
     w = torch.zeros(1)
     with pytest.raises(ValueError, match="t is 0.*from 1"):
-        steps.adam(w, w, w, w, 0, LR)
+        optimizers.adam(w, w, w, w, 0, LR)

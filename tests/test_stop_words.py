@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mmbook.preprocess import NEGATIONS, STOP_WORDS, remove_stop_words, words
+from mmbook.book.written.stop_words import NEGATIONS, STOP_WORDS, remove_stop_words
+from mmbook.preprocess import words
 
 CLOSED_CLASSES = {
     "articles": "a an the",

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mmbook import collate
-from mmbook.data import Synthetic
-from mmbook.data.information import co_information, mutual_information
+from mmbook.book.datasets import Synthetic
+from mmbook.book.written.information import co_information, mutual_information
 
 MIXED = {"redundancy": 0.5, "uniqueness": {"a": 0.4}, "synergy": {"bc": 0.8}}
 TASKS = {

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mmbook import Modality, collate
-from mmbook.data.word_pairs import RELATIONS, word_pairs
-from mmbook.encoders import Word2Vec, skip_gram
-from mmbook.encoders.skip_gram import gradients, skip_gram_loss
+from mmbook.book.datasets.word_pairs import RELATIONS, word_pairs
+from mmbook.book.written.skip_gram import gradients, skip_gram, skip_gram_loss
+from mmbook.encoders import Word2Vec
 from mmbook.evaluate import agreement
 
 WORDS = ["film", "good", "bad", "plot", "actor"]

@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 
 from mmbook import Modality, collate
-from mmbook.data.sentences import of_split, sentences
-from mmbook.data.word_pairs import word_pairs
+from mmbook.book.datasets.sentences import of_split, sentences
+from mmbook.book.datasets.word_pairs import word_pairs
+from mmbook.book.recipes import sentence_features, word_vectors
+from mmbook.book.recipes.words import shuffled, training_texts
 from mmbook.encoders import Bert
 from mmbook.evaluate import agreement
 from mmbook.preprocess import TextProcessor, words
-from mmbook.recipes import sentence_features, word_vectors
-from mmbook.recipes.words import shuffled, training_texts
 
 
 def embeddings(texts: list[str]) -> torch.Tensor:

@@ -67,8 +67,10 @@ def run_all(todo: list[Path], keys: dict[Path, str]) -> list[str]:
     """Run notebooks, longest first by the times measured before; return a description of each failure."""
     prepare()
     # What several chapters share is made before any of them is timed: its cost is nobody's, and is paid once.
-    if any("mmbook.recipes" in notebook.read_text(encoding="utf-8") for notebook in todo):
-        subprocess.run([sys.executable, "-m", "mmbook.recipes"], env=offline(os.environ.copy()), check=True)
+    if any("mmbook.book.recipes" in notebook.read_text(encoding="utf-8") for notebook in todo):
+        subprocess.run(
+            [sys.executable, "-m", "mmbook.book.recipes"], env=offline(os.environ.copy()), check=True
+        )
     seconds = store.recorded_seconds()
     todo = sorted(todo, key=lambda notebook: -seconds.get(docname(notebook), float("inf")))
     print(f"Running {min(JOBS, len(todo))} at a time, {THREADS} thread(s) each", flush=True)

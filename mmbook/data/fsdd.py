@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mmbook.book.datasets.spoken_digits import RATE, WORDS
 from mmbook.data.files import FileDataset, Skipped
-from mmbook.data.spoken_digits import RATE, WORDS
 from mmbook.preprocess import AudioProcessor
 
 NAME = re.compile(r"(?P<digit>\d+)_(?P<speaker>[^_]+)_(?P<take>\d+)\.wav", re.IGNORECASE)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from mmbook.data.files import Skipped
-from mmbook.data.splits import digest
+from mmbook.seeding import digest
 
 STATEMENT = "mmbook"  # the key of the json under which our writer states the members
 LABEL_KINDS = ("class", "number", "none")

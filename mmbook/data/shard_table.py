@@ -10,7 +10,7 @@ from typing import Any
 
 from mmbook.data.shard_members import KINDS
 from mmbook.data.shard_writer import RESERVED, Written, write_shards
-from mmbook.data.splits import stream
+from mmbook.seeding import stream
 
 
 def shard_csv(

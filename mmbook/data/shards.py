@@ -15,8 +15,8 @@ from torch.utils.data import IterableDataset
 from mmbook.data.files import FilesSkipped, Skipped
 from mmbook.data.shard_members import ABOUT, LABEL_KINDS, Labels, Processors, RawSample, modality_of, row_of
 from mmbook.data.shard_paths import indices_of, located, readers
-from mmbook.data.splits import stream
 from mmbook.data.tar_samples import NotAShard, is_shard, samples_of
+from mmbook.seeding import stream
 
 
 class ShardDataset(IterableDataset[dict[str, Any]]):

@@ -12,29 +12,23 @@ from typing import Any
 from torch import nn
 
 from mmbook.encoders.bert import Bert
-from mmbook.encoders.costs import overview
-from mmbook.encoders.flattened import Flattened
 from mmbook.encoders.framewise import Framewise
-from mmbook.encoders.frozen import Frozen
-from mmbook.encoders.gru import GRU
-from mmbook.encoders.log_mel import LogMel
 from mmbook.encoders.lora import LoRA, LoRALinear, add_lora, merge_lora
-from mmbook.encoders.lstm import LSTM
+from mmbook.encoders.mel import LogMel, TelephoneMel
 from mmbook.encoders.mel_cnn import MelCNN
 from mmbook.encoders.mobilenet import MobileNetV2
-from mmbook.encoders.pooled import Pooled
-from mmbook.encoders.projected import Projected
+from mmbook.encoders.recurrent import GRU, LSTM
 from mmbook.encoders.resnet import ResNet
-from mmbook.encoders.skip_gram import skip_gram
 from mmbook.encoders.small_cnn import SmallCNN
 from mmbook.encoders.space_time import SpaceTime
-from mmbook.encoders.telephone_mel import TelephoneMel
 from mmbook.encoders.token_transformer import TokenTransformer
 from mmbook.encoders.vgg import VGG
 from mmbook.encoders.video3d import Video3D
 from mmbook.encoders.vit import ViT
 from mmbook.encoders.wav2vec2 import Wav2Vec2
 from mmbook.encoders.word2vec import Word2Vec
+from mmbook.encoders.wrappers import Flattened, Frozen, Pooled, Projected
+from mmbook.moved import moved_names
 
 __all__ = [
     "ENCODERS",
@@ -64,9 +58,9 @@ __all__ = [
     "add_lora",
     "build_encoder",
     "merge_lora",
-    "overview",
-    "skip_gram",
 ]
+
+__getattr__ = moved_names(__name__)
 
 ENCODERS: dict[str, type[nn.Module]] = {
     "word2vec": Word2Vec,

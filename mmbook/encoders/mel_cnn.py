@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from mmbook.encoders.log_mel import LogMel
+from mmbook.encoders.mel import LogMel
 from mmbook.modality import Modality
 from mmbook.registry import register
 

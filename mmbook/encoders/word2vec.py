@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbook.modality import Modality
-from mmbook.preprocess.vocabulary import WordProcessor
+from mmbook.preprocess.text import WordProcessor
 from mmbook.registry import register
 
 

@@ -1,7 +1,5 @@
-"""Evaluation that cannot flatter: metrics, intervals, control rows, robustness, attribution, saliency."""
+"""Evaluation that cannot flatter: metrics, intervals, control rows, robustness."""
 
-from mmbook.evaluate.attention_maps import attention_weights, rollout
-from mmbook.evaluate.attribution import Attribution, attribute, shapley
 from mmbook.evaluate.bootstrap import bootstrap, bootstrap_paired
 from mmbook.evaluate.calibration import Reliability, equal_mass, reliability, reliability_diagram, temperature
 from mmbook.evaluate.classification import (
@@ -14,32 +12,21 @@ from mmbook.evaluate.classification import (
 from mmbook.evaluate.comparison import Comparison, compare
 from mmbook.evaluate.controls import controls
 from mmbook.evaluate.correlation import Agreement, agreement
-from mmbook.evaluate.corrupt import Dropped, Hiss, Noisy, deviation
+from mmbook.evaluate.corrupt import Dropped, Hiss, Missing, MissingWhere, Noisy, deviation
 from mmbook.evaluate.detection import detection_metrics
-from mmbook.evaluate.errors import Errors, browse_errors
 from mmbook.evaluate.intervals import Interval, interval, paired
 from mmbook.evaluate.metrics import classification_metrics, regression_metrics
-from mmbook.evaluate.missing import Missing, MissingWhere
 from mmbook.evaluate.predicting import predict_logits
 from mmbook.evaluate.regression import concordance, regression_report
 from mmbook.evaluate.report import Report, Row
 from mmbook.evaluate.retrieval import ranking_metrics, retrieval_metrics
 from mmbook.evaluate.robustness import curve_plot, robustness_curve
-from mmbook.evaluate.saliency import (
-    IncompleteMap,
-    by_pixel,
-    by_token,
-    gradient_x_input,
-    integrated_gradients,
-    smooth_grad,
-)
-from mmbook.evaluate.saliency_show import overlay, spectrogram_overlay, words_html
-from mmbook.evaluate.sanity import SanityCheck, randomised, sanity_check
 from mmbook.evaluate.scores import ACCURACY, AUROC, CCC, MACRO_F1, MAE, MSE, NLL, Score, Statistic
 from mmbook.evaluate.spoken import SpokenReport, spoken_digits
 from mmbook.evaluate.testset import TestSet
 from mmbook.evaluate.two_sample import Coverage, TwoSample, mode_coverage, two_sample
 from mmbook.evaluate.views import Only, Shuffled, ShuffledLabels
+from mmbook.moved import moved_names
 
 __all__ = [
     "ACCURACY",
@@ -50,13 +37,10 @@ __all__ = [
     "MSE",
     "NLL",
     "Agreement",
-    "Attribution",
     "Comparison",
     "Coverage",
     "Dropped",
-    "Errors",
     "Hiss",
-    "IncompleteMap",
     "Interval",
     "Missing",
     "MissingWhere",
@@ -65,7 +49,6 @@ __all__ = [
     "Reliability",
     "Report",
     "Row",
-    "SanityCheck",
     "Score",
     "Shuffled",
     "ShuffledLabels",
@@ -74,15 +57,10 @@ __all__ = [
     "TestSet",
     "TwoSample",
     "agreement",
-    "attention_weights",
-    "attribute",
     "auroc",
     "bootstrap",
     "bootstrap_paired",
     "brier",
-    "browse_errors",
-    "by_pixel",
-    "by_token",
     "classification_metrics",
     "classification_report",
     "compare",
@@ -93,15 +71,11 @@ __all__ = [
     "detection_metrics",
     "deviation",
     "equal_mass",
-    "gradient_x_input",
-    "integrated_gradients",
     "interval",
     "mode_coverage",
     "multilabel_metrics",
-    "overlay",
     "paired",
     "predict_logits",
-    "randomised",
     "ranking_metrics",
     "regression_metrics",
     "regression_report",
@@ -109,13 +83,9 @@ __all__ = [
     "reliability_diagram",
     "retrieval_metrics",
     "robustness_curve",
-    "rollout",
-    "sanity_check",
-    "shapley",
-    "smooth_grad",
-    "spectrogram_overlay",
     "spoken_digits",
     "temperature",
     "two_sample",
-    "words_html",
 ]
+
+__getattr__ = moved_names(__name__)

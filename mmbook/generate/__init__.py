@@ -3,10 +3,10 @@
 from mmbook.generate.adversarial import Adversarial, AdversarialOutput
 from mmbook.generate.condition import Condition
 from mmbook.generate.fill import fill, make_filler, with_gaps
-from mmbook.generate.fit_gan import fit_gan
 from mmbook.generate.gan import LOSSES, Critic, Generator, gradient_penalty
 from mmbook.generate.networks import DrawingNet, PictureNet, VectorNet
 from mmbook.generate.vae import VAE, VAEOutput, kl_to_standard_normal
+from mmbook.moved import moved_names
 
 __all__ = [
     "LOSSES",
@@ -21,9 +21,10 @@ __all__ = [
     "VAEOutput",
     "VectorNet",
     "fill",
-    "fit_gan",
     "gradient_penalty",
     "kl_to_standard_normal",
     "make_filler",
     "with_gaps",
 ]
+
+__getattr__ = moved_names(__name__)

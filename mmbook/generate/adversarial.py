@@ -31,9 +31,9 @@ class Adversarial(nn.Module):
     """The game of a GAN on flat batches: ``forward(turn="critic" or "generator", **batch).loss``.
 
     The trainer gives each turn an optimiser of its own, and what every training has: precisions, processes,
-    checkpoints, the running average of the weights (`ema`). `mmbook.generate.fit_gan` is the same game on one
-    tensor, with numbers that tell how it goes. A momentum lets each side go on against an opponent who has
-    moved since, so train with ``optimizer="adam", betas=(0.0, 0.99)``. The noise is drawn from torch's global
+    checkpoints, the running average of the weights (`ema`). A chapter writes the same game out on one tensor,
+    with numbers that tell how it goes. A momentum lets each side go on against an opponent who has moved
+    since, so train with ``optimizer="adam", betas=(0.0, 0.99)``. The noise is drawn from torch's global
     random state, which the trainer seeds and keeps in its checkpoints.
 
     Args:

@@ -1,6 +1,6 @@
 """Generative adversarial networks: a generator that draws, a critic that tells its drawings from real ones.
 
-The parts and their losses; `mmbook.generate.fit_gan` is the game.
+The parts and their losses; `Adversarial` is the game.
 """
 
 from __future__ import annotations

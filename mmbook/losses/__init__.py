@@ -1,31 +1,15 @@
-"""What is minimised: losses, those of classes and numbers with their gradients written out."""
+"""What is minimised: losses of pairs and of boxes; those of classes and numbers are torch's own."""
 
 from mmbook.losses.boxes import corners, generalized_iou
-from mmbook.losses.classes import (
-    cross_entropy,
-    cross_entropy_gradient,
-    sigmoid_focal,
-    sigmoid_focal_gradient,
-    smoothed,
-    softmax_focal,
-    softmax_focal_gradient,
-)
 from mmbook.losses.contrastive import cosines, info_nce, sigmoid_contrastive
-from mmbook.losses.numbers import mse, mse_gradient
+from mmbook.moved import moved_names
 
 __all__ = [
     "corners",
     "cosines",
-    "cross_entropy",
-    "cross_entropy_gradient",
     "generalized_iou",
     "info_nce",
-    "mse",
-    "mse_gradient",
     "sigmoid_contrastive",
-    "sigmoid_focal",
-    "sigmoid_focal_gradient",
-    "smoothed",
-    "softmax_focal",
-    "softmax_focal_gradient",
 ]
+
+__getattr__ = moved_names(__name__)

@@ -3,10 +3,9 @@
 from mmbook.models.balance import Blended, Modulated, blend_weights
 from mmbook.models.features import Features, encode_dataset, fusion_on_features
 from mmbook.models.multimodal import MultimodalModel, MultimodalOutput
-from mmbook.models.multitask import MultiTask
+from mmbook.models.multitask import FixedWeights, MultiTask, UncertaintyWeights
 from mmbook.models.pcgrad import PCGrad
 from mmbook.models.pretrain import ContrastivePretraining, MaskedPretraining
-from mmbook.models.weighting import FixedWeights, UncertaintyWeights
 
 __all__ = [
     "Blended",

@@ -7,22 +7,16 @@ rows. Importing this is cheap: torchvision and torchaudio load at the first item
 
 from __future__ import annotations
 
+from mmbook.moved import moved_names
 from mmbook.preprocess.audio import AudioProcessor
 from mmbook.preprocess.augment import ImageAugmenter
 from mmbook.preprocess.decode_video import read_video
-from mmbook.preprocess.encode_video import play, write_video
 from mmbook.preprocess.image import ImageProcessor
-from mmbook.preprocess.stop_words import NEGATIONS, STOP_WORDS, remove_stop_words
-from mmbook.preprocess.text import TextProcessor, clean
-from mmbook.preprocess.video import VideoProcessor
-from mmbook.preprocess.video_sampling import sample_clips, sample_frames, sample_rate
-from mmbook.preprocess.vocabulary import WordProcessor, vocabulary_of
+from mmbook.preprocess.text import TextProcessor, WordProcessor, clean, vocabulary_of, words
+from mmbook.preprocess.video import VideoProcessor, sample_clips, sample_frames, sample_rate
 from mmbook.preprocess.voice_augment import VoiceAugmenter
-from mmbook.preprocess.words import words
 
 __all__ = [
-    "NEGATIONS",
-    "STOP_WORDS",
     "AudioProcessor",
     "ImageAugmenter",
     "ImageProcessor",
@@ -31,13 +25,12 @@ __all__ = [
     "VoiceAugmenter",
     "WordProcessor",
     "clean",
-    "play",
     "read_video",
-    "remove_stop_words",
     "sample_clips",
     "sample_frames",
     "sample_rate",
     "vocabulary_of",
     "words",
-    "write_video",
 ]
+
+__getattr__ = moved_names(__name__)

@@ -1,0 +1,1 @@
+"""The command line: a YAML file becomes model and data; train, evaluate, predict, export, doctor."""

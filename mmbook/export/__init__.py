@@ -1,6 +1,0 @@
-"""A trained model as one file that runs without mmbook: ONNX, or a program of ``torch.export``."""
-
-from mmbook.export.checks import ExportError
-from mmbook.export.model import FORMATS, export_model
-
-__all__ = ["FORMATS", "ExportError", "export_model"]
