@@ -11,15 +11,29 @@ from mmbook.registry import register
 
 
 class HeadOutput(NamedTuple):
-    """What a head returns.
+    """What a head returns: an answer and, with labels, a loss as a sum and a count.
+
+    Sums and counts add over the parts of a batch and over processes; means do not.
 
     Attributes:
         logits: ``(B, ...)``, the raw answer.
-        loss: scalar mean over the batch, or None without labels.
+        total: scalar, the sum of the loss over all that counts; None without labels.
+        num_items: how many that are, as `num_items` of the head says.
     """
 
     logits: Tensor
-    loss: Tensor | None
+    total: Tensor | None = None
+    num_items: int | Tensor = 0
+
+    @property
+    def loss(self) -> Tensor | None:
+        """Scalar mean, ``total / num_items``; None without labels."""
+        return None if self.total is None else per_item(self.total, self.num_items)
+
+
+def per_item(total: Tensor, num_items: int | Tensor) -> Tensor:
+    """``total / num_items``; where nothing counts, the total, which is zero then, with its graph."""
+    return total / (num_items.clamp(min=1) if isinstance(num_items, Tensor) else max(num_items, 1))
 
 
 @register
@@ -54,7 +68,14 @@ class Classification(nn.Module):
 
     def forward(self, fused: Tensor, labels: Tensor | None = None) -> HeadOutput:
         logits = self.net(fused)  # (B, num_classes)
-        return HeadOutput(logits, None if labels is None else F.cross_entropy(logits.float(), labels.long()))
+        if labels is None:
+            return HeadOutput(logits)
+        total = F.cross_entropy(logits.float(), labels.long(), reduction="sum")
+        return HeadOutput(logits, total, self.num_items(labels))
+
+    def num_items(self, labels: Tensor) -> int:
+        """What the loss is a mean over: the samples."""
+        return len(labels)
 
 
 @register
@@ -82,9 +103,14 @@ class Regression(nn.Module):
     def forward(self, fused: Tensor, labels: Tensor | None = None) -> HeadOutput:
         values = self.net(fused)  # (B, num_targets)
         if labels is None:
-            return HeadOutput(values, None)
+            return HeadOutput(values)
         # reshape, or (B, 1) against (B,) would broadcast to (B, B) and train on nonsense
-        return HeadOutput(values, F.mse_loss(values.float(), labels.float().reshape(values.shape)))
+        total = F.mse_loss(values.float(), labels.float().reshape(values.shape), reduction="sum")
+        return HeadOutput(values, total, self.num_items(labels))
+
+    def num_items(self, labels: Tensor) -> int:
+        """What the loss is a mean over: all numbers."""
+        return labels.numel()
 
 
 @register
@@ -113,11 +139,15 @@ class Detection(nn.Module):
     def forward(self, fused: Tensor, labels: Tensor | None = None) -> HeadOutput:
         logits = self.net(fused)
         if labels is None:
-            return HeadOutput(logits, None)
+            return HeadOutput(logits)
         kind, box = self.split(logits.float())
-        what = F.cross_entropy(kind, labels[:, 0].long())
-        where = F.l1_loss(box, labels[:, 1:].float())
-        return HeadOutput(logits, what + self.box_weight * where)
+        what = F.cross_entropy(kind, labels[:, 0].long(), reduction="sum")
+        where = F.l1_loss(box, labels[:, 1:].float(), reduction="none").mean(dim=1).sum()
+        return HeadOutput(logits, what + self.box_weight * where, self.num_items(labels))
+
+    def num_items(self, labels: Tensor) -> int:
+        """What the loss is a mean over: the samples."""
+        return len(labels)
 
     def split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits ``(B, num_classes)`` and boxes ``(B, 4)`` in [0, 1]."""

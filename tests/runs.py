@@ -24,7 +24,7 @@ from mmbook import Trainer
 from mmbook.data.arrays import from_arrays
 from mmbook.models import ContrastivePretraining, Features, MultimodalOutput
 from mmbook.train import Callback
-from mmbook.train.sharded import is_shard, whole
+from mmbook.train.accelerator import is_shard, whole
 
 # children start from a server that has imported everything, and not from scratch
 FORKS = multiprocessing.get_context("forkserver")
@@ -104,10 +104,10 @@ def run(kind: str, folder: str, options: dict, steps=None, pause: float = 0.0) -
     history = trainer.fit()
     assert any(is_shard(p) for p in model.parameters()) == (kind == "sharded")
     norm = sum(whole(p).detach().norm() for p in model.parameters()).reshape(1)
-    everywhere = trainer.engine.gather(norm)
+    everywhere = trainer.accelerator.gather(norm)
     assert (everywhere == everywhere[0]).all()  # the best weights are put back on each process
     state = {f"weight.{k}": whole(v).contiguous() for k, v in model.state_dict().items()}
-    if trainer.engine.is_main_process:
+    if trainer.accelerator.is_main_process:
         state["loss"] = torch.tensor(trainer.curve.loss.to_numpy())
         if valid is not None:
             state["valid"] = torch.tensor(history.valid_loss.to_numpy())
@@ -118,17 +118,19 @@ def run(kind: str, folder: str, options: dict, steps=None, pause: float = 0.0) -
 
 def shard() -> None:
     """Have accelerate shard the model (FSDP 2), which it does on GPUs alone; torch can on the CPU."""
-    usual = mmbook.train.trainer.make_engine
+    usual = mmbook.train.trainer.make_accelerator
 
     def sharding(settings, model):
-        engine = usual(settings, model)
+        accelerator = usual(settings, model)
         os.environ["ACCELERATE_USE_FSDP"] = "true"
-        engine.state.fsdp_plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="NO_WRAP")
-        engine.state.distributed_type = DistributedType.FSDP
+        accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(
+            fsdp_version=2, auto_wrap_policy="NO_WRAP"
+        )
+        accelerator.state.distributed_type = DistributedType.FSDP
         PartialState._shared_state["distributed_type"] = DistributedType.FSDP
-        return engine
+        return accelerator
 
-    mmbook.train.trainer.make_engine = sharding
+    mmbook.train.trainer.make_accelerator = sharding
 
 
 def final(folder: Path) -> dict[str, torch.Tensor]:

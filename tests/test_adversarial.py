@@ -46,7 +46,7 @@ def test_the_trainer_plays_the_game_written_out_by_hand():
     sides = {"critic": theirs.critic, "generator": theirs.generator}
     adams = {n: torch.optim.Adam(side.parameters(), 1e-3, betas=(0.0, 0.99)) for n, side in sides.items()}
     rule = LOSSES["relativistic"]
-    feed = run._feed(data, shuffle=True)
+    feed = run._loader(data, shuffle=True)
     for epoch in range(2):
         for step in feed.steps(epoch):
             parts = group({k: v for k, v in step.batch.items() if k != "labels"}, ["point", "side"])

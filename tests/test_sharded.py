@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from mmbook import MultimodalModel
 from mmbook.app.train import whole_model
 from mmbook.models import fusion_on_features
-from mmbook.train.sharded import is_shard
+from mmbook.train.accelerator import is_shard
 from tests import runs
 
 OPTIONS = {"dropout": 0.0, "norm": False, "ema": 0.9, "schedule": "constant"}

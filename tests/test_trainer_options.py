@@ -16,7 +16,7 @@ from mmbook import Trainer
 from mmbook.data.files import Skipped
 from mmbook.models import MultimodalOutput
 from mmbook.train import Callback, build_optimizer
-from mmbook.train.loading import Batches, Repeatable
+from mmbook.train.batches import Batches, Repeatable
 from tests import runs
 
 OPTIONS = {"epochs": 3, "batch_size": 16, "lr": 0.02, "seed": 3, "device": "cpu", "progress": False}

@@ -42,7 +42,7 @@ def train(
             say(f"stopped in step {trainer.progress.step}; the same command with --resume goes on")
             raise typer.Exit(130) from None
         whole = whole_model(run.model)
-        if trainer.engine.is_main_process:
+        if trainer.accelerator.is_main_process:
             whole.save_pretrained(run.output)
             say(f"saved in {run.output}")
 
@@ -53,7 +53,7 @@ def whole_model(model: MultimodalModel) -> MultimodalModel:
     All processes must ask for it together.
     """
     from mmbook.models import MultimodalModel
-    from mmbook.train.sharded import is_shard, whole
+    from mmbook.train.accelerator import is_shard, whole
 
     if not any(is_shard(p) for p in model.parameters()):
         return model

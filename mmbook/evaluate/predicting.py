@@ -9,23 +9,26 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmbook.modality import collate
+from mmbook.models.answers import answers, logits_of
 
 
-@torch.no_grad()
 def predict_logits(model: Any, dataset: Dataset, batch_size: int = 256) -> Tensor:
     """Logits ``(N, ...)`` float32 of every row of a dataset, in its order, on the CPU.
 
     Args:
-        model: a module such as `MultimodalModel`, run in evaluation mode on the device where it is; or an
-            object with ``predict(dataset)``, such as a `Trainer`; or a function from a dataset to its logits.
-        dataset: rows as `collate` takes them.
+        model: a module, run in evaluation mode on the device where it is: a `mmbook.MultimodalModel`, or any
+            whose ``forward`` takes the modalities by name, or the only one as its first argument, and
+            returns logits or an object that has them; or an object with ``predict(dataset)``, such as a
+            `mmbook.Trainer`; or a function from a dataset to its logits.
+        dataset: rows as `mmbook.collate` takes them; labels are not needed.
         batch_size: rows a forward pass, for a module.
 
     Raises:
         ValueError: another number of answers than of rows: a score would stand for another test set.
     """
     if isinstance(model, nn.Module):
-        logits = _run(model, dataset, batch_size)
+        batches = (_unlabelled(batch) for batch in DataLoader(dataset, batch_size, collate_fn=collate))
+        logits = torch.cat(answers(model, batches, lambda output, batch: logits_of(output).float().cpu()))
     else:
         found = model.predict(dataset) if hasattr(model, "predict") else model(dataset)
         logits = torch.as_tensor(getattr(found, "logits", found)).detach().float().cpu()
@@ -37,14 +40,5 @@ def predict_logits(model: Any, dataset: Dataset, batch_size: int = 256) -> Tenso
     return logits
 
 
-def _run(model: nn.Module, dataset: Dataset, batch_size: int) -> Tensor:
-    training = model.training
-    model.eval()
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    parts = []
-    for batch in DataLoader(dataset, batch_size, collate_fn=collate):
-        batch.pop("labels", None)
-        output = model(**{key: value.to(device) for key, value in batch.items()})
-        parts.append(output.logits.float().cpu())
-    model.train(training)
-    return torch.cat(parts)
+def _unlabelled(batch: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in batch.items() if key != "labels"}

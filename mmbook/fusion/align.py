@@ -23,8 +23,8 @@ class Aligned(nn.Module):
 
     Each modality's normalised mean over real tokens is projected into one space of `width`. For each pair of
     modalities, among the rows of the batch that have both, the two vectors of one row shall be closer than
-    those of different rows. `mmbook.MultimodalModel` adds `auxiliary_loss` to the loss in training, as that
-    of any fusion which has a method of this name.
+    those of different rows. `mmbook.MultimodalModel` adds this loss in training; the trainer compares all
+    rows of a batch with each other, into however many parts and processes it was cut.
 
     Args:
         fusion: any of ``mmbook.fusion.FUSIONS``, also inside of `mmbook.fusion.Missing`.
@@ -62,29 +62,37 @@ class Aligned(nn.Module):
         """What the fusion gives."""
         return self.fusion(inputs, return_weights)
 
-    def auxiliary_loss(self, features: Mapping[str, Modality], labels: Tensor | None = None) -> Tensor:
-        """`weight` times the mean contrastive loss over the pairs of modalities that two rows or more have.
+    def embeddings(self, features: Mapping[str, Modality]) -> dict[str, Tensor]:
+        """What `contrast` needs of each row: "u" ``(B, M, width)``, and "real" ``(B, M)``, what it has.
 
         Args:
             features: what the fusion gets.
-            labels: not used; a row's own other modality is the label.
+        """
+        u, real = self.vectors(features)
+        return {"u": u, "real": real}
+
+    def contrast(self, embeddings: Mapping[str, Tensor]) -> Tensor:
+        """`weight` times the mean contrastive loss over the pairs of modalities that two rows or more have.
+
+        Args:
+            embeddings: of all rows that are compared, from `embeddings`.
 
         Returns:
             Scalar; zero (but of every parameter here) where no pair of modalities has two rows.
         """
-        u, real = self.vectors(features)  # (B, M, width), (B, M)
+        u, real = embeddings["u"], embeddings["real"]
         losses = []
         for a, b in combinations(range(len(self.dims)), 2):
             both = real[:, a] & real[:, b]
             if both.sum() > 1:
                 losses.append(self._contrast(u[both, a], u[both, b]))
-        touched = (
-            0 * torch.stack([p.sum() for p in self._own()]).sum()
-        )  # distributed training waits for every parameter
+        # distributed training waits for every parameter
+        touched = 0 * (u.sum() + sum(p.sum() for p in self.parameters(recurse=False)))
         return self.weight * torch.stack(losses).mean() + touched if losses else touched
 
-    def _own(self) -> list[Tensor]:
-        return [p for name, p in self.named_parameters() if not name.startswith("fusion.")]
+    def auxiliary_loss(self, features: Mapping[str, Modality], labels: Tensor | None = None) -> Tensor:
+        """The loss that `mmbook.MultimodalModel` adds in training: `contrast` of the `embeddings`."""
+        return self.contrast(self.embeddings(features))
 
     def _contrast(self, a: Tensor, b: Tensor) -> Tensor:
         if self.loss == "info_nce":

@@ -69,8 +69,16 @@ class Adversarial(nn.Module):
         self.loss, self.penalty = loss, penalty
         self.turns = {"critic": critic, "generator": generator}
 
-    def forward(self, turn: str, **batch: Tensor) -> AdversarialOutput:
+    def forward(
+        self,
+        turn: str,
+        labels: Tensor | None = None,
+        num_items_in_batch: int | Tensor | None = None,
+        **batch: Tensor,
+    ) -> AdversarialOutput:
         """One side's loss over the rows that have the target; the other side is as it is.
+
+        `labels` are ignored; `num_items_in_batch` is as in `mmbook.MultimodalModel.forward`.
 
         Raises:
             ValueError: an unknown turn, no target in the batch, or one of several tokens.
@@ -93,7 +101,15 @@ class Adversarial(nn.Module):
         given = {name: Modality(m.values[rows], m.mask[rows]) for name, m in parts.items()}
         side = self._critic if turn == "critic" else self._generator
         out = side(x, given)
-        return out if some else out._replace(loss=out.loss * 0)
+        if not some:
+            return out._replace(loss=out.loss * 0)
+        share = 1 if num_items_in_batch is None else len(x) / num_items_in_batch
+        return out._replace(loss=out.loss * share)
+
+    def num_items(self, labels: Tensor | None = None, **batch: Tensor) -> Tensor:
+        """What a turn's loss is a mean over: the rows that have the target."""
+        parts = group(batch, [self.target, *self.generator.condition.dims])
+        return parts[self.target].present.sum() if self.target in parts else torch.tensor(0)
 
     def _critic(self, x: Tensor, given: Mapping[str, Modality]) -> AdversarialOutput:
         with torch.no_grad():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbook.generate.condition import Condition, rows_of
+from mmbook.heads import per_item
 from mmbook.modality import Modality, group
 from mmbook.registry import register
 
@@ -90,8 +91,12 @@ class VAE(nn.Module):
         kl = kl_to_standard_normal(mean, log_variance)
         return VAEOutput((misfit + self.beta * kl).mean(), guess, misfit, kl)
 
-    def forward(self, **batch: Tensor) -> VAEOutput:
-        """The bound on a flat batch, over the rows that have the target.
+    def forward(
+        self, labels: Tensor | None = None, num_items_in_batch: int | Tensor | None = None, **batch: Tensor
+    ) -> VAEOutput:
+        """The bound on a flat batch, over the rows that have the target; `labels` are ignored.
+
+        `num_items_in_batch`: as in `mmbook.MultimodalModel.forward`.
 
         Raises:
             ValueError: a key that is neither the target nor given, or no target at all.
@@ -103,8 +108,14 @@ class VAE(nn.Module):
         x, there = goal.values.squeeze(1), goal.mask.any(dim=1).float()  # one token: (B, 1, ...) -> (B, ...)
         found = self.bound(x, self.condition(parts, x))
         # masked, and not left out: a batch without a single target has loss 0 and not the mean of nothing
-        loss = (there * (found.misfit + self.beta * found.kl)).sum() / there.sum().clamp(min=1)
-        return found._replace(loss=loss)
+        total = (there * (found.misfit + self.beta * found.kl)).sum()
+        items = there.sum() if num_items_in_batch is None else num_items_in_batch
+        return found._replace(loss=per_item(total, items))
+
+    def num_items(self, labels: Tensor | None = None, **batch: Tensor) -> Tensor:
+        """What the loss is a mean over: the rows that have the target."""
+        parts = group(batch, [self.target, *self.condition.dims])
+        return parts[self.target].present.sum() if self.target in parts else torch.tensor(0)
 
     @torch.no_grad()
     def sample(

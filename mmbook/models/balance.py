@@ -6,7 +6,8 @@ others, which then stay untrained. Both wrappers change the training only: what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from mmbook.heads import Classification
+from mmbook.heads import Classification, per_item
 from mmbook.modality import Modality, group
 from mmbook.models.multimodal import MultimodalModel, MultimodalOutput
 from mmbook.registry import build
@@ -54,21 +55,33 @@ class Blended(nn.Module):
             {name: build(config | {"dim": encoder.out_dim}) for name, encoder in model.encoders.items()}
         )
 
-    def forward(self, labels: Tensor | None = None, **batch: Any) -> MultimodalOutput:
+    def forward(
+        self, labels: Tensor | None = None, num_items_in_batch: int | Tensor | None = None, **batch: Any
+    ) -> MultimodalOutput:
         """As `MultimodalModel.forward`."""
         if labels is None or not self.training:
-            return self.model(labels=labels, **batch)
-        model = self.model
-        features = {n: model.encoders[n](m) for n, m in group(batch, list(model.encoders)).items()}
-        fused, attentions = model.fusion(features, return_weights=True)
-        logits, joint = model.head(fused, labels)
-        loss = self.weights[JOINT] * joint
+            return self.model(labels=labels, num_items_in_batch=num_items_in_batch, **batch)
+        features = self.model.features(batch)
+        out = self.model.answer(features, labels, num_items_in_batch)
+        assert out.loss is not None  # there are labels
+        loss: Tensor = self.weights[JOINT] * out.loss
+        items = self.num_items(labels) if num_items_in_batch is None else num_items_in_batch
         for name, modality in features.items():
             there = modality.mask.any(dim=1)
             if there.any():
-                alone = self.heads[name](modality.pooled()[there], labels[there]).loss
-                loss = loss + self.weights[name] * alone * there.float().mean()
-        return MultimodalOutput(loss=loss, logits=logits, attentions=attentions or None)
+                alone = self.heads[name](modality.pooled()[there], labels[there]).total
+                loss = loss + self.weights[name] * per_item(alone, items)
+        return replace(out, loss=loss)
+
+    def num_items(self, labels: Tensor | None = None, **batch: Any) -> int | Tensor:
+        """As of the model inside: a modality that half of the rows have counts half."""
+        return self.model.num_items(labels)
+
+    @property
+    def contrast(self) -> Callable[[Mapping[str, Tensor]], Tensor] | None:
+        """Of the model inside, with the weight of the joint loss."""
+        inner = self.model.contrast
+        return None if inner is None else lambda embeddings: self.weights[JOINT] * inner(embeddings)
 
 
 def blend_weights(
@@ -107,7 +120,8 @@ class Modulated(nn.Module):
     How far modality m is: the mean probability of the right class when the fusion is given m alone. With
     ``rho_m`` that, divided by the mean over the others, the gradient of encoder m is multiplied by ``1 -
     tanh(alpha rho_m)`` where ``rho_m > 1``, in every step anew. `noise` adds to it normal noise with the
-    standard deviation of each gradient (GE, generalisation enhancement).
+    standard deviation of each gradient (GE, generalisation enhancement); where a batch is worked through in
+    parts, to each part's gradient. The factors are those of the whole batch.
 
     Adam divides a gradient by its recent size, and so undoes most of a slowing that lasts: use
     ``Trainer(..., optimizer="sgd")``, as the paper does.
@@ -140,19 +154,32 @@ class Modulated(nn.Module):
         self.model, self.alpha, self.noise = model, alpha, noise
         self.slowed = dict.fromkeys(model.encoders, 1.0)
 
-    def forward(self, labels: Tensor | None = None, **batch: Any) -> MultimodalOutput:
+    def forward(
+        self, labels: Tensor | None = None, num_items_in_batch: int | Tensor | None = None, **batch: Any
+    ) -> MultimodalOutput:
         """As `MultimodalModel.forward`."""
         model = self.model
         if labels is None or not self.training:
-            return model(labels=labels, **batch)
+            return model(labels=labels, num_items_in_batch=num_items_in_batch, **batch)
         features = {
             name: functional_call(model.encoders[name], self._gated(name), (modality,))
             for name, modality in group(batch, list(model.encoders)).items()
         }
-        fused, attentions = model.fusion(features, return_weights=True)
-        logits, loss = model.head(fused, labels)
-        self.slowed = self._factors(features, labels)
-        return MultimodalOutput(loss=loss, logits=logits, attentions=attentions or None)
+        out = model.answer(features, labels, num_items_in_batch)
+        right = self._right(features, labels)
+        if num_items_in_batch is None:
+            self.slowed = self._factors(right)
+        return replace(out, embeddings=right | (out.embeddings or {}))
+
+    def num_items(self, labels: Tensor | None = None, **batch: Any) -> int | Tensor:
+        """As of the model inside."""
+        return self.model.num_items(labels)
+
+    def contrast(self, embeddings: Mapping[str, Tensor]) -> Tensor:
+        """Set the factors by all samples of a batch; the loss between samples is that of the model inside."""
+        self.slowed = self._factors(embeddings)
+        inner = self.model.contrast
+        return torch.zeros(()) if inner is None else inner(embeddings)
 
     def _gated(self, name: str) -> dict[str, Tensor]:
         """The encoder's parameters, each behind a gate that changes the gradient on its way back."""
@@ -170,14 +197,22 @@ class Modulated(nn.Module):
         return changed
 
     @torch.no_grad()
-    def _factors(self, features: Mapping[str, Modality], labels: Tensor) -> dict[str, float]:
-        right = {}
+    def _right(self, features: Mapping[str, Modality], labels: Tensor) -> dict[str, Tensor]:
+        """Of each modality alone the probability of the right class ``(B,)``, and which rows have it."""
+        found = {}
         for name, modality in features.items():
             logits = self.model.head(self.model.fusion({name: modality})).logits
-            chance = logits.softmax(dim=1).gather(1, labels.long()[:, None])[:, 0]
-            there = modality.mask.any(dim=1)
-            if there.any():
-                right[name] = chance[there].mean().item()
+            found[f"right_{name}"] = logits.softmax(dim=1).gather(1, labels.long()[:, None])[:, 0]
+            found[f"has_{name}"] = modality.mask.any(dim=1)
+        return found
+
+    @torch.no_grad()
+    def _factors(self, found: Mapping[str, Tensor]) -> dict[str, float]:
+        right = {
+            name: found[f"right_{name}"][found[f"has_{name}"]].mean().item()
+            for name in self.model.encoders
+            if f"has_{name}" in found and found[f"has_{name}"].any()
+        }
         factors = dict.fromkeys(self.model.encoders, 1.0)
         for name, ours in right.items():
             others = [p for other, p in right.items() if other != name]

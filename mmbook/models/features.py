@@ -17,13 +17,13 @@ from mmbook.data.arrays import ArrayDataset, from_arrays
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification, Regression
 from mmbook.modality import Modality, pad
+from mmbook.models.answers import evaluating
 from mmbook.models.multimodal import MultimodalModel
 from mmbook.registry import register
 
-SORTED = 8  # so many batches are read at once and sorted by length, to pad little
+STRETCH = 1.5  # items that go through an encoder together differ in length by this factor at most
 
 
-@torch.no_grad()
 def encode_dataset(
     encoders: Mapping[str, nn.Module], dataset: Dataset, *, batch_size: int = 64
 ) -> ArrayDataset:
@@ -34,7 +34,7 @@ def encode_dataset(
             `mmbook.encoders.Pooled` it gives one vector a sample, else all its tokens are kept.
         dataset: rows as `mmbook.collate` takes them, with labels. A modality without an encoder is passed
             over.
-        batch_size: the most samples that an encoder sees at once; samples of like length come together.
+        batch_size: the most samples that are in memory, and that an encoder sees, at once.
 
     Returns:
         Features as a dataset in memory, on the CPU, in the order of `dataset`; where a sample lacks a
@@ -42,15 +42,11 @@ def encode_dataset(
     """
     found: dict[str, list[Tensor | None]] = {name: [] for name in encoders}
     labels = []
-    modes = {name: encoder.training for name, encoder in encoders.items()}
-    for encoder in encoders.values():
-        encoder.eval()
-    for rows in DataLoader(dataset, batch_size=SORTED * batch_size, collate_fn=list):
-        labels += [torch.as_tensor(row["labels"]) for row in rows]
-        for name, encoder in encoders.items():
-            found[name] += _encode(encoder, [row.get(name) for row in rows], batch_size, name)
-    for name, encoder in encoders.items():
-        encoder.train(modes[name])
+    with evaluating(*encoders.values()):
+        for rows in DataLoader(dataset, batch_size, collate_fn=list):
+            labels += [torch.as_tensor(row["labels"]) for row in rows]
+            for name, encoder in encoders.items():
+                found[name] += _encode(encoder, [row.get(name) for row in rows], name)
     arrays, lengths = {}, {}
     for name, each in found.items():
         if all(one is None for one in each):
@@ -60,15 +56,11 @@ def encode_dataset(
     return from_arrays(arrays, torch.stack(labels), lengths)
 
 
-def _encode(
-    encoder: nn.Module, items: Sequence[Tensor | None], batch_size: int, name: str
-) -> list[Tensor | None]:
-    """What the encoder says of each item; items of like length share a batch, so that little is padded."""
+def _encode(encoder: nn.Module, items: Sequence[Tensor | None], name: str) -> list[Tensor | None]:
+    """What the encoder says of each item; items of like length go through it together: little is padded."""
     sizes = {i: len(item) for i, item in enumerate(items) if item is not None and len(item)}
-    order = sorted(sizes, key=sizes.__getitem__)
     found: list[Tensor | None] = [None] * len(items)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    for chosen in _alike(sizes):
         values, mask = pad([items[i] for i in chosen], name)
         device = next(encoder.parameters(), values).device
         answer = encoder(Modality(values.to(device), mask.to(device)))
@@ -76,6 +68,16 @@ def _encode(
         for row, i in enumerate(chosen):
             found[i] = values[row, mask[row]] if mask[row].any() else None
     return found
+
+
+def _alike(sizes: Mapping[int, int]) -> list[list[int]]:
+    """The keys in groups of which the longest is at most `STRETCH` times the shortest, the shortest first."""
+    groups: list[list[int]] = []
+    for i in sorted(sizes, key=sizes.__getitem__):
+        if not groups or sizes[i] > STRETCH * sizes[groups[-1][0]]:
+            groups.append([])
+        groups[-1].append(i)
+    return groups
 
 
 @register

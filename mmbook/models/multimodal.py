@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -16,8 +15,9 @@ from transformers.utils import ModelOutput
 
 from mmbook import encoders as _encoders  # noqa: F401  (registers the classes that a saved config may name)
 from mmbook import preprocess as _preprocess  # noqa: F401
-from mmbook.heads import Classification
-from mmbook.modality import collate, group
+from mmbook.heads import Classification, per_item
+from mmbook.modality import Modality, collate, group
+from mmbook.models.answers import answers
 from mmbook.registry import build
 
 WEIGHTS = "model.safetensors"
@@ -31,11 +31,14 @@ class MultimodalOutput(ModelOutput):
         loss: scalar, or None without labels.
         logits: the head's answer, ``(B, num_classes)`` or ``(B, num_targets)``.
         attentions: name -> ``(B, T)``, where the fusion has weights.
+        embeddings: in training, of a model whose samples are compared with each other: what its ``contrast``
+            needs of each of them, name -> ``(B, ...)``.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     attentions: dict[str, Tensor] | None = None
+    embeddings: dict[str, Tensor] | None = None
 
 
 class MultimodalModel(nn.Module, ModelHubMixin, library_name="mmbook", tags=["multimodal"]):
@@ -43,10 +46,10 @@ class MultimodalModel(nn.Module, ModelHubMixin, library_name="mmbook", tags=["mu
 
     Args:
         encoders: name -> encoder; each maps `Modality` to `Modality` and has ``out_dim``.
-        fusion: maps ``{name: Modality}`` to ``(B, out_dim)``; made for the same names. If it has a method
-            ``auxiliary_loss(features, labels) -> scalar`` (as `mmbook.fusion.Aligned`), that is added to the
-            loss in training; the loss in evaluation stays the task's alone.
-        head: maps ``(B, out_dim)`` and labels to logits and a loss.
+        fusion: maps ``{name: Modality}`` to ``(B, out_dim)``; made for the same names. One that compares
+            samples with each other (as `mmbook.fusion.Aligned`) has methods ``embeddings`` and ``contrast``;
+            its loss is added in training, and the loss in evaluation stays the task's alone.
+        head: maps ``(B, out_dim)`` and labels to logits and a loss, as a sum and a count.
         preprocess: name -> processor from one raw item (a string, a picture, a sound) to a tensor; `predict`
             needs it.
         classes: names of the classes, in the order of the logits; `predict` reports them.
@@ -55,10 +58,12 @@ class MultimodalModel(nn.Module, ModelHubMixin, library_name="mmbook", tags=["mu
         ValueError: encoders and fusion that do not fit each other.
     """
 
-    # Our loss is a mean over the batch that ignores `num_items_in_batch`. Without this line
-    # transformers.Trainer, seeing **kwargs in forward, would take it for one that does not, and gradients
-    # under accumulation would be off.
+    # transformers.Trainer would give `num_items_in_batch` as the number of all labels, which is not what
+    # every head's loss is a mean over. So it is told to take the mean of each part, and weighs parts equally.
     accepts_loss_kwargs = False
+
+    fusion: Any  # to a type checker every attribute of a module is else a tensor or a module
+    head: Any
 
     def __init__(
         self,
@@ -71,28 +76,60 @@ class MultimodalModel(nn.Module, ModelHubMixin, library_name="mmbook", tags=["mu
     ) -> None:
         super().__init__()
         dims = {name: encoder.out_dim for name, encoder in encoders.items()}
-        made_for: Any = fusion.dims  # to a type checker every attribute of a module is a tensor or a module
-        if dict(made_for) != dims:
-            raise ValueError(f"the fusion was made for {dict(made_for)}, but the encoders give {dims}")
         self.encoders = nn.ModuleDict(dict(encoders))
         self.fusion, self.head = fusion, head
+        if dict(self.fusion.dims) != dims:
+            raise ValueError(
+                f"the fusion was made for {dict(self.fusion.dims)}, but the encoders give {dims}"
+            )
         self.preprocess, self.classes = dict(preprocess or {}), list(classes or [])
 
-    def forward(self, labels: Tensor | None = None, **batch: Any) -> MultimodalOutput:
+    def forward(
+        self, labels: Tensor | None = None, num_items_in_batch: int | Tensor | None = None, **batch: Any
+    ) -> MultimodalOutput:
         """Run the four layers on a flat batch (see `mmbook.modality`).
+
+        Args:
+            labels: as the head takes them; without them there is no loss.
+            num_items_in_batch: for a part of a larger batch: the loss is then this part's sum divided by it,
+                without what `contrast` adds over the whole batch. None: the mean over this batch.
 
         Raises:
             ValueError: a key in the batch that the model does not know, or no modality at all.
         """
-        features = {n: self.encoders[n](m) for n, m in group(batch, list(self.encoders)).items()}
-        fused, weights = self.fusion(features, return_weights=True)
-        logits, loss = self.head(fused, labels)
-        auxiliary: Any = getattr(self.fusion, "auxiliary_loss", None)
-        if self.training and loss is not None and auxiliary is not None:
-            loss = loss + auxiliary(features, labels)
-        return MultimodalOutput(loss=loss, logits=logits, attentions=weights or None)
+        return self.answer(self.features(batch), labels, num_items_in_batch)
 
-    @torch.no_grad()
+    def features(self, batch: Mapping[str, Any]) -> dict[str, Modality]:
+        """What each encoder makes of its modality."""
+        return {n: self.encoders[n](m) for n, m in group(batch, list(self.encoders)).items()}
+
+    def answer(
+        self,
+        features: Mapping[str, Modality],
+        labels: Tensor | None = None,
+        num_items_in_batch: int | Tensor | None = None,
+    ) -> MultimodalOutput:
+        """Fusion and head on the encoders' features, with the loss; arguments as in `forward`."""
+        fused, weights = self.fusion(features, return_weights=True)
+        found = self.head(fused, labels)
+        if labels is None:
+            return MultimodalOutput(logits=found.logits, attentions=weights or None)
+        embeddings = None
+        loss = per_item(found.total, found.num_items if num_items_in_batch is None else num_items_in_batch)
+        if self.training and self.contrast is not None:
+            embeddings = self.fusion.embeddings(features)
+            loss = loss + self.contrast(embeddings) if num_items_in_batch is None else loss
+        return MultimodalOutput(loss, found.logits, weights or None, embeddings)
+
+    def num_items(self, labels: Tensor | None = None, **batch: Any) -> int | Tensor:
+        """What the loss of a batch is a mean over; counts of parts add up to that of the whole."""
+        return 0 if labels is None else self.head.num_items(labels)
+
+    @property
+    def contrast(self) -> Callable[[Mapping[str, Tensor]], Tensor] | None:
+        """The loss between samples, from the embeddings of all of them; None where the fusion has none."""
+        return getattr(self.fusion, "contrast", None)
+
     def predict(self, rows: Sequence[Mapping[str, Any]], batch_size: int = 32) -> list[dict[str, Any]]:
         """Answers for raw text, pictures and sounds.
 
@@ -113,18 +150,17 @@ class MultimodalModel(nn.Module, ModelHubMixin, library_name="mmbook", tags=["mu
                 if name not in self.preprocess:
                     known = ", ".join(self.preprocess) or "none: give the model preprocess={...}"
                     raise ValueError(f"cannot read {name!r}; this model has processors for {known}")
-        training, device = self.training, next(self.parameters()).device
-        self.eval()
-        answers = []
-        for start in range(0, len(rows), batch_size):
-            chunk = rows[start : start + batch_size]
-            ready = [
-                {n: None if x is None else self.preprocess[n](x) for n, x in row.items()} for row in chunk
-            ]
-            output = self(**{key: value.to(device) for key, value in collate(ready).items()})
-            answers += [self._answer(output, i) for i in range(len(chunk))]
-        self.train(training)
-        return answers
+        chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+        batches = (collate([self._read(row) for row in chunk]) for chunk in chunks)
+        found = answers(self, batches, lambda output, _: self._answers(output))
+        return [answer for each in found for answer in each]
+
+    def _read(self, row: Mapping[str, Any]) -> dict[str, Tensor | None]:
+        return {name: None if item is None else self.preprocess[name](item) for name, item in row.items()}
+
+    def _answers(self, output: MultimodalOutput) -> list[dict[str, Any]]:
+        assert output.logits is not None
+        return [self._answer(output, i) for i in range(len(output.logits))]
 
     def _answer(self, output: MultimodalOutput, i: int) -> dict[str, Any]:
         assert output.logits is not None

@@ -114,9 +114,14 @@ class MultiTask(nn.Module):
     def forward(self, fused: Tensor, labels: Tensor | None = None) -> HeadOutput:
         """Logits ``(B, sum of the heads' widths)``, and the sum of the weighted losses."""
         if labels is None:
-            return HeadOutput(torch.cat([head(fused).logits for head in self.heads.values()], dim=1), None)
+            return HeadOutput(torch.cat([head(fused).logits for head in self.heads.values()], dim=1))
         logits, losses = self.losses(fused, labels)
-        return HeadOutput(logits, torch.stack(list(self.weighting(losses).values())).sum())
+        mean, items = torch.stack(list(self.weighting(losses).values())).sum(), self.num_items(labels)
+        return HeadOutput(logits, mean * items, items)
+
+    def num_items(self, labels: Tensor) -> int:
+        """What the loss is a mean over: the samples, labelled or not."""
+        return len(labels)
 
     def losses(self, fused: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits ``(B, sum of widths)`` and, before weighting, task -> scalar loss.
@@ -128,8 +133,7 @@ class MultiTask(nn.Module):
         for (task, head), (column, known) in zip(self.heads.items(), self._columns(labels), strict=True):
             answer = head(fused).logits  # (B, width of this head)
             if known.any():
-                # the mean over the labelled rows, times their share of the batch
-                losses[task] = head(fused[known], column[known]).loss * known.float().mean()
+                losses[task] = head(fused[known], column[known]).total / len(labels)
             else:
                 losses[task] = answer.sum() * 0  # its parameters still take part: DDP waits for them
             logits.append(answer)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmbook.modality import group
 from mmbook.models.multimodal import MultimodalModel, MultimodalOutput
 from mmbook.models.multitask import MultiTask
+
+BETWEEN = "between samples"
 
 
 def without_conflict(gradients: Tensor) -> Tensor:
@@ -40,8 +41,9 @@ class PCGrad(nn.Module):
 
     The loss it returns has the value of the usual one; going back through it leaves in the shared parameters
     (of encoders and fusion) the sum of the tasks' gradients `without_conflict`, and in the heads' own the
-    usual gradient. So any loop trains it. It takes one backward pass a task. Over several devices, conflicts
-    are those within each device's part of the batch.
+    usual gradient. So any loop trains it, at one backward pass a task. Where `mmbook.Trainer` cuts a batch
+    into parts or shares it among processes, it asks for one of `objectives` at a time, and `combine` puts
+    their gradients over the whole batch together.
 
     Args:
         model: with a `MultiTask` head; it is trained in place, and is what you save.
@@ -61,26 +63,78 @@ class PCGrad(nn.Module):
         self.model = model
 
     @property
-    def head(self) -> nn.Module:
+    def head(self) -> Any:
+        """Of the model inside."""
         return self.model.head
 
-    def forward(self, labels: Tensor | None = None, **batch: Any) -> MultimodalOutput:
-        """As `MultimodalModel.forward`."""
+    @property
+    def objectives(self) -> list[str]:
+        """The tasks, and `BETWEEN` where the fusion compares samples with each other."""
+        tasks = list(self.head.heads)
+        return [*tasks, BETWEEN] if self.contrast is not None else tasks
+
+    @property
+    def contrast(self) -> Callable[[Mapping[str, Tensor]], Tensor] | None:
+        """Of the model inside."""
+        return self.model.contrast
+
+    def num_items(self, labels: Tensor | None = None, **batch: Any) -> int | Tensor:
+        """As of the model inside."""
+        return self.model.num_items(labels)
+
+    def forward(
+        self,
+        labels: Tensor | None = None,
+        num_items_in_batch: int | Tensor | None = None,
+        objective: str | None = None,
+        **batch: Any,
+    ) -> MultimodalOutput:
+        """As `MultimodalModel.forward`; with one of `objectives`, the loss is its term alone."""
         if labels is None or not torch.is_grad_enabled():
-            return self.model(labels=labels, **batch)
+            return self.model(labels=labels, num_items_in_batch=num_items_in_batch, **batch)
         model, head = self.model, self.model.head
-        assert isinstance(head, MultiTask)
-        features = {n: model.encoders[n](m) for n, m in group(batch, list(model.encoders)).items()}
+        features = model.features(batch)
         fused, weights = model.fusion(features, return_weights=True)
         logits, losses = head.losses(fused, labels)
-        terms = list(head.weighting(losses).values())
-        shared = [p for part in (model.encoders, model.fusion) for p in part.parameters() if p.requires_grad]
-        own = [p for p in head.parameters() if p.requires_grad]
-        total = torch.stack(terms).sum()
-        rows = torch.stack([torch.cat([g.flatten() for g in _gradients(term, shared)]) for term in terms])
-        agreed = without_conflict(rows).sum(dim=0).split([p.numel() for p in shared])
-        loss = with_gradients(total, [*shared, *own], [*agreed, *_gradients(total, own)])
-        return MultimodalOutput(loss=loss, logits=logits.detach(), attentions=weights or None)
+        own = self.num_items(labels)
+        share = 1 if num_items_in_batch is None else own / num_items_in_batch
+        terms = {task: term * share for task, term in head.weighting(losses).items()}
+        embeddings = None
+        if self.training and self.contrast is not None and objective in (None, BETWEEN):
+            embeddings = model.fusion.embeddings(features)
+        if objective is not None:
+            loss = terms.get(objective, 0 * torch.stack(list(terms.values())).sum())
+        else:
+            beside = [] if embeddings is None else [model.fusion.contrast(embeddings)]
+            loss = self._whole([*terms.values(), *beside])
+        return MultimodalOutput(loss, logits.detach(), weights or None, embeddings)
+
+    def combine(self, gradients: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """The gradient to step by, from that of each of `objectives`; each is name of a parameter -> tensor.
+
+        A parameter that an objective does not reach is absent from it, or zero.
+        """
+        tasks, beside = gradients[: len(self.head.heads)], gradients[len(self.head.heads) :]
+        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        shared = {name: p for name, p in trained.items() if not name.startswith("model.head.")}
+
+        def flat(found: Mapping[str, Tensor]) -> Tensor:
+            return torch.cat([found.get(n, torch.zeros_like(p)).flatten() for n, p in shared.items()])
+
+        agreed = without_conflict(torch.stack([flat(found) for found in tasks])).sum(dim=0)
+        agreed = agreed + sum(flat(found) for found in beside)
+        sizes = [p.numel() for p in shared.values()]
+        parts = zip(shared.items(), agreed.split(sizes), strict=True)
+        own = {n: sum(f[n] for f in gradients if n in f) for n in trained if n not in shared}
+        return {n: part.view_as(p) for (n, p), part in parts} | own
+
+    def _whole(self, losses: list[Tensor]) -> Tensor:
+        """A loss with the usual value, whose backward pass leaves the combined gradient."""
+        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        rows = [dict(zip(trained, _gradients(x, list(trained.values())), strict=True)) for x in losses]
+        found = self.combine(rows)
+        total = torch.stack(losses).sum()
+        return with_gradients(total, list(trained.values()), [found[name] for name in trained])
 
 
 def with_gradients(value: Tensor, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:

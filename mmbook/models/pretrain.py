@@ -7,13 +7,13 @@ Both are modules whose ``forward(**batch)`` returns ``.loss``, so any loop train
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mmbook.heads import per_item
 from mmbook.losses import info_nce
 from mmbook.modality import Modality, group
 from mmbook.models.multimodal import MultimodalOutput
@@ -56,12 +56,23 @@ class MaskedPretraining(nn.Module):
         self.token = nn.Parameter(torch.zeros(dim))
         self.decoder = nn.Linear(width, dim * (tokens or 1))
 
-    def forward(self, labels: Tensor | None = None, **batch: Any) -> MultimodalOutput:
-        """Batch ``{name: (B, T, dim), name_mask}``; `labels` are ignored. Logits are the guesses."""
+    def forward(
+        self, labels: Tensor | None = None, num_items_in_batch: int | Tensor | None = None, **batch: Any
+    ) -> MultimodalOutput:
+        """Batch ``{name: (B, T, dim), name_mask}``; `labels` are ignored. Logits are the guesses.
+
+        `num_items_in_batch`: as in `MultimodalModel.forward`.
+        """
         modality = group(batch, [self.name])[self.name].cleaned()
         guesses, hidden = self.guess(modality)
-        error = (guesses - modality.values)[hidden].square()
-        return MultimodalOutput(loss=error.mean() if hidden.any() else error.sum(), logits=guesses)
+        total = (guesses - modality.values)[hidden].square().sum()
+        items = self.num_items(**batch) if num_items_in_batch is None else num_items_in_batch
+        return MultimodalOutput(loss=per_item(total, items), logits=guesses)
+
+    def num_items(self, labels: Tensor | None = None, **batch: Any) -> Tensor:
+        """What the loss is a mean over: the numbers of all hidden tokens."""
+        modality = group(batch, [self.name])[self.name]
+        return self._hidden_of(modality.mask).sum() * modality.values.shape[-1]
 
     def guess(self, modality: Modality) -> tuple[Tensor, Tensor]:
         """Guesses of all tokens ``(B, T, dim)``, and which were hidden ``(B, T)`` bool."""
@@ -76,19 +87,12 @@ class MaskedPretraining(nn.Module):
         """Which tokens to hide: in each row the same share of its real ones, at random; ``(B, T)`` bool."""
         order = torch.rand(mask.shape, device=mask.device).masked_fill(~mask, 2.0).argsort(dim=1)
         place = order.argsort(dim=1)  # of each token in the draw; the real ones come first
-        count = (self.share * mask.sum(dim=1, keepdim=True)).round().clamp(min=1)
-        return (place < count) & mask
+        return (place < self._hidden_of(mask)) & mask
 
-
-@dataclass
-class ContrastiveOutput(MultimodalOutput):
-    """What a forward pass of contrastive learning returns.
-
-    Attributes:
-        embeddings: name -> ``(B, width)`` and name_mask -> ``(B,)``, from which ``contrast`` makes the loss.
-    """
-
-    embeddings: dict[str, Tensor] | None = None
+    def _hidden_of(self, mask: Tensor) -> Tensor:
+        """How many tokens of each row are hidden: ``(B, 1)``."""
+        real = mask.sum(dim=1, keepdim=True)
+        return (self.share * real).round().clamp(min=1).minimum(real)
 
 
 class ContrastivePretraining(nn.Module):
@@ -121,14 +125,27 @@ class ContrastivePretraining(nn.Module):
         self.projections = nn.ModuleDict({name: nn.Linear(dim, width) for name, dim in dims.items()})
         self.log_temperature = nn.Parameter(torch.tensor(temperature).log())
 
-    def forward(self, labels: Tensor | None = None, **batch: Any) -> MultimodalOutput:
-        """A flat batch; `labels` are ignored. A pair counts where a sample has both modalities."""
+    def forward(
+        self, labels: Tensor | None = None, num_items_in_batch: int | Tensor | None = None, **batch: Any
+    ) -> MultimodalOutput:
+        """A flat batch; `labels` are ignored. A pair counts where a sample has both modalities.
+
+        The embeddings, name -> ``(B, width)`` and name_mask -> ``(B,)``, are what `contrast` compares.
+        Nothing of the loss is a sample's own: that of a part, with `num_items_in_batch`, is zero.
+        """
         embeddings: dict[str, Tensor] = {}
         for name, modality in group(batch, list(self.encoders)).items():
             encoded = self.encoders[name](modality)
             embeddings[name] = self.projections[name](encoded.pooled())  # (B, width)
             embeddings[f"{name}_mask"] = encoded.mask.any(dim=1)
-        return ContrastiveOutput(loss=self.contrast(embeddings), embeddings=embeddings)
+        if num_items_in_batch is None:
+            return MultimodalOutput(loss=self.contrast(embeddings), embeddings=embeddings)
+        own = 0 * torch.stack([v.sum() for name, v in embeddings.items() if name in self.encoders]).sum()
+        return MultimodalOutput(loss=own, embeddings=embeddings)
+
+    def num_items(self, labels: Tensor | None = None, **batch: Any) -> int:
+        """One loss, whatever the batch: `contrast` is over all of it."""
+        return 1
 
     def contrast(self, embeddings: Mapping[str, Tensor]) -> Tensor:
         """The loss of a batch that is embedded already, be it on several devices or part by part.

@@ -68,7 +68,14 @@ class SetDetection(nn.Module):
     def forward(self, fused: Tensor, labels: Tensor | None = None) -> HeadOutput:
         slots = self.read(F.gelu(fused)).unflatten(-1, (self.queries, -1))  # (B, queries, width)
         logits = self.answer(F.gelu(self.hidden(F.gelu(slots)))) + self.start
-        return HeadOutput(logits, None if labels is None else self.loss(logits.float(), labels.float()))
+        if labels is None:
+            return HeadOutput(logits)
+        items = self.num_items(labels)
+        return HeadOutput(logits, self.loss(logits.float(), labels.float()) * items, items)
+
+    def num_items(self, labels: Tensor) -> int:
+        """What the loss is a mean over: the samples."""
+        return len(labels)
 
     def split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits ``(B, queries, num_classes + 1)`` and boxes ``(B, queries, 4)`` in [0, 1]."""

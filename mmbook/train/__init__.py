@@ -2,7 +2,7 @@
 
 from mmbook.train.callbacks import Callback
 from mmbook.train.optimizer import build_optimizer, lr_factor
-from mmbook.train.predict import Predictions
+from mmbook.train.predictions import Predictions
 from mmbook.train.settings import Settings
 from mmbook.train.trainer import Trainer
 

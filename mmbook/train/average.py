@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from mmbook.train.sharded import cut_as, whole
+from mmbook.train.accelerator import cut_as, whole
 
 
 class RunningAverage:

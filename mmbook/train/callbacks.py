@@ -54,7 +54,10 @@ class ProgressBar(Callback):
 
 
 class CSVLog(Callback):
-    """``steps.csv`` and ``epochs.csv``: a run that goes on takes off what it is about to do again."""
+    """``steps.csv`` and ``epochs.csv``: a run that goes on takes off what it is about to do again.
+
+    The epochs are few, and the columns of a later one may be others: their table is written anew each time.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -62,19 +65,23 @@ class CSVLog(Callback):
     def on_start(self, trainer: Trainer) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.steps = _truncated(self.folder / "steps.csv", "step", trainer.progress.step)
-        self.epochs = _truncated(self.folder / "epochs.csv", "epoch", trainer.progress.epoch)
+        self._write_epochs(trainer)
 
     def on_step(self, trainer: Trainer, values: Mapping[str, float]) -> None:
         _append(self.steps, values)
 
     def on_epoch(self, trainer: Trainer, row: Mapping[str, float]) -> None:
-        _append(self.epochs, row)
+        self._write_epochs(trainer)
         self.steps.flush()
-        self.epochs.flush()
 
     def on_end(self, trainer: Trainer) -> None:
         self.steps.close()
-        self.epochs.close()
+
+    def _write_epochs(self, trainer: Trainer) -> None:
+        if trainer.progress.rows:
+            part = self.folder / ".epochs.csv.part"
+            trainer.progress.history().to_csv(part, index=False)
+            part.replace(self.folder / "epochs.csv")
 
 
 def _truncated(path: Path, column: str, last: int) -> Any:

@@ -1,124 +1,196 @@
-"""The gradient of one batch, whole or in parts, on one process or many: always that of the whole batch."""
+"""The gradient of one batch, whole or in parts, on one process or many: always that of the whole batch.
+
+A loss is a sum over what counts, divided once by how much counts in all parts of all processes. What compares
+samples with each other does not add up over parts: its embeddings are gathered first.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.checkpoint import get_device_states, set_device_states
 
+from mmbook.train.accelerator import everyones
 from mmbook.train.batch_norm import SyncedNorms
-from mmbook.train.batches import parts_of
-from mmbook.train.feed import Step
+from mmbook.train.batches import Step, parts_of
+
+Parts = list[tuple[dict[str, Any], int]]
 
 
 class Gradient:
     """Leaves the gradient of the mean loss over a step's samples in the parameters.
 
+    What a model may have beside ``forward(**batch).loss`` (as `mmbook.MultimodalModel` has), all optional:
+
+    - ``num_items(**batch)``: what its loss is a mean over, where that is not the samples. Then ``forward``
+      takes `num_items_in_batch`, and gives the sum over a part divided by that.
+    - ``contrast(embeddings)``: the loss between samples, from the ``.embeddings`` that ``forward`` returns.
+    - ``objectives``: names. ``forward(objective=name, **batch)`` is the loss of one of them, and ``combine``
+      makes of their gradients the one to step by (as `mmbook.models.PCGrad`).
+
+    Batch norm, which is over the samples of all processes, is over each part by itself.
+
     Args:
-        engine: moves gradients between processes; each process is given the mean over all of them, so that
-            a loss times the number of processes becomes a sum.
-        model: as the engine prepared it.
-        inner: the model itself. If it has a method ``contrast(embeddings) -> loss``, its loss compares the
-            samples of a batch with each other, and a sum over parts would be another loss: then `cached`.
+        accelerator: moves gradients between processes; each process is given the mean over all of them, so
+            that a loss times the number of processes becomes a sum.
+        model: as the accelerator prepared it.
+        inner: the model itself.
         accumulate: parts to cut a batch into.
     """
 
-    def __init__(self, engine: Accelerator, model: nn.Module, inner: nn.Module, accumulate: int) -> None:
-        self.engine, self.model, self.inner, self.accumulate = engine, model, inner, accumulate
-        self.world = engine.num_processes
+    def __init__(self, accelerator: Accelerator, model: nn.Module, inner: nn.Module, accumulate: int) -> None:
+        self.accelerator, self.model, self.inner, self.accumulate = accelerator, model, inner, accumulate
+        self.world = accelerator.num_processes
         self.norms = SyncedNorms(inner) if self.world > 1 else None
         # accelerate's divides each loss by a count of parts, here always 1, which takes its time
-        self.backward = Tensor.backward if engine.scaler is None else engine.backward
+        self.backward = Tensor.backward if accelerator.scaler is None else accelerator.backward
 
     def __call__(self, step: Step, **turn: Any) -> Tensor:
-        """The mean loss over the samples of all processes: a scalar on the device, without a graph."""
+        """The loss over the samples of all processes: a scalar on the device, without a graph."""
         # as many on each process, for what they do together (norms, shards) they do once a part
         count = min(self.accumulate, -(-step.total // self.world))
+        if count == self.world == 1:
+            loss = self.model(**step.batch, **turn).loss
+            self.backward(loss)
+            return loss.detach()
         parts = parts_of(step.batch, count, step.real)
-        if hasattr(self.inner, "contrast") and (count > 1 or self.world > 1):
-            return self.cached(parts)
+        if hasattr(self.inner, "objectives"):
+            return self._combined(parts, step.total, turn)
+        return self._summed_up(parts, step.total, turn)
+
+    def _summed_up(self, parts: Parts, total: int, turn: Mapping[str, Any]) -> Tensor:
+        """Part after part; the gradients add up."""
+        items = self._items(parts)
+        between = self._between(parts, turn, items)
         losses = []
         for i, (part, real) in enumerate(parts):
-            with self._quiet(i < count - 1), self._real(real > 0):
-                mean = self.model(**part, **turn).loss
-                # a part counts by its samples, or a short last one would count too much
-                share = real * self.world / step.total
-                self.backward(mean if share == 1 else mean * share)
-            losses.append(mean.detach() if real == step.total else mean.detach() * (real / step.total))
-        return self._summed(losses[0] if count == 1 else torch.stack(losses).sum())
+            last = i == len(parts) - 1
+            if between is not None:
+                _restore(between.states[i])  # the same dropout as when the embeddings were made
+            with self._quiet(not last), self._real(real > 0):
+                out = self.model(**part, **turn, **_given(items))
+                if items is None:
+                    own = out.loss * (0 if between else real / total)
+                else:
+                    own = out.loss if real else out.loss * 0
+                back = own * self.world
+                if between is not None:
+                    back = back + self._sent_back(between, out.embeddings, i, last)
+                self.backward(back)
+            losses.append(own.detach())
+        loss = torch.stack(losses).sum()
+        loss = loss if self.world == 1 else self.accelerator.reduce(loss, "sum")
+        return loss if between is None else loss + between.loss  # type: ignore[operator]
 
-    def cached(self, parts: list[tuple[dict[str, Any], int]]) -> Tensor:
-        """The gradient of a loss over all samples of all parts and processes, in the memory of one part.
+    def _items(self, parts: Parts) -> int | Tensor | None:
+        """What the loss of all parts and processes is a mean over; None for the samples."""
+        counter = getattr(self.inner, "num_items", None)
+        if counter is None:
+            return None
+        items = sum(counter(**part) for part, real in parts if real)
+        if self.world > 1:
+            items = self.accelerator.reduce(torch.as_tensor(items, device=self.accelerator.device), "sum")
+        return items.clamp(min=1) if isinstance(items, Tensor) else max(items, 1)
 
-        Embed everything without a graph; compute the loss and its gradient by each embedding; embed again,
-        part by part, and send that gradient back.
+    def _between(self, parts: Parts, turn: Mapping[str, Any], items: int | Tensor | None) -> Between | None:
+        """The loss between all samples, and its gradient by their embeddings; None where there is no such.
+
+        So a batch of any size is compared in the memory of one part: embed everything without a graph;
+        compute the loss and its gradient by each embedding; embed again, part by part, and send that back.
 
         Source: Gao, Zhang, Han and Callan (2021), *Scaling Deep Contrastive Learning Batch Size under Memory
         Limited Setup* (GradCache), https://arxiv.org/abs/2101.06983.
         """
+        contrast = getattr(self.inner, "contrast", None)
+        if contrast is None:
+            return None
         states, embedded = [], []
         with torch.no_grad():
             for part, real in parts:
                 states.append(_random_states(part))
                 with self._real(real > 0):
-                    found = self.model(**part).embeddings
+                    found = self.model(**part, **turn, **_given(items)).embeddings
+                if not found:  # of an objective that compares nothing
+                    _restore(states[0])
+                    return None
                 embedded.append({name: value[:real] for name, value in found.items()})
-        after = _random_states(parts[0][0])
         ours = {name: torch.cat([e[name] for e in embedded]).detach() for name in embedded[0]}
         leaves = {name: v.requires_grad_() for name, v in ours.items() if v.is_floating_point()}
-        loss = self.inner.contrast(self._everyones(ours))  # type: ignore[operator]
+        loss = contrast(everyones(self.accelerator, ours))
         own = [p for p in self.inner.parameters() if p.requires_grad]  # a temperature, say
-        gradients = torch.autograd.grad(loss, [*leaves.values(), *own], allow_unused=True)
-        by_embedding = dict(zip(leaves, gradients, strict=False))
-        start = 0
-        for i, (part, real) in enumerate(parts):
-            _restore(states[i])
-            last = i == len(parts) - 1
-            with self._quiet(not last), self._real(real > 0):
-                found = self.model(**part).embeddings
-                back = sum(
-                    (found[name][:real] * gradient[start : start + real]).sum() * self.world
-                    for name, gradient in by_embedding.items()
-                    if gradient is not None
-                )
-                if last:  # the same on every process, so that their mean is right as it is
-                    pairs = zip(own, gradients[len(leaves) :], strict=True)
-                    back = back + sum((p * g).sum() for p, g in pairs if g is not None)
-                self.backward(back)
-            start += real
-        _restore(after)
-        return loss.detach()
+        wanted = [*leaves.values(), *own]
+        gradients: Any = [None] * len(wanted)
+        if loss.requires_grad:
+            gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
+        starts = [sum(real for _, real in parts[:i]) for i in range(len(parts))]
+        pieces = [slice(start, start + real) for start, (_, real) in zip(starts, parts, strict=True)]
+        by_embedding = {n: g for n, g in zip(leaves, gradients, strict=False) if g is not None}
+        by_own = [(p, g) for p, g in zip(own, gradients[len(leaves) :], strict=True) if g is not None]
+        return Between(loss.detach(), by_embedding, by_own, states, pieces)
 
-    def _everyones(self, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The embeddings of all processes, ours with their graph, in the order of the processes."""
-        if self.world == 1:
-            return dict(ours)
-        theirs = gather_object([{name: value.detach().cpu() for name, value in ours.items()}])
-        theirs[self.engine.process_index] = ours
-        return {
-            name: torch.cat([each[name].to(value.device) for each in theirs]) for name, value in ours.items()
-        }
+    def _sent_back(self, between: Between, embeddings: Mapping[str, Tensor], i: int, last: bool) -> Tensor:
+        """A scalar through whose graph part `i`'s share of the gradient between samples goes back."""
+        piece = between.pieces[i]
+        back = torch.zeros((), device=between.loss.device)
+        for name, gradient in between.by_embedding.items():
+            own = embeddings[name][: piece.stop - piece.start]
+            back = back + (own * gradient[piece]).sum() * self.world
+        if last:  # the same on every process, so that their mean is right as it is
+            back = back + sum((p * g).sum() for p, g in between.by_own)
+        return back
+
+    def _combined(self, parts: Parts, total: int, turn: Mapping[str, Any]) -> Tensor:
+        """The gradient of each objective over the whole batch, made one by the model."""
+        losses, gradients = [], []
+        named = dict(self.inner.named_parameters())
+        for objective in self.inner.objectives:  # type: ignore[union-attr]
+            self.inner.zero_grad()
+            losses.append(self._summed_up(parts, total, {**turn, "objective": objective}))
+            gradients.append({n: p.grad.clone() for n, p in named.items() if p.grad is not None})
+        for name, gradient in self.inner.combine(gradients).items():  # type: ignore[operator]
+            if self.world > 1:  # what is drawn at random to combine them is the first process's
+                torch.distributed.broadcast(gradient, 0)
+            named[name].grad = gradient
+        return torch.stack(losses).sum()
 
     def _quiet(self, wanted: bool) -> Any:
         """Parts before the last keep their gradients to themselves."""
-        return self.engine.no_sync(self.model) if wanted else nullcontext()
+        return self.accelerator.no_sync(self.model) if wanted else nullcontext()
 
     def _real(self, counts: bool) -> Any:
         return self.norms.real(counts) if self.norms is not None else nullcontext()
-
-    def _summed(self, loss: Tensor) -> Tensor:
-        return loss if self.world == 1 else self.engine.reduce(loss, "sum")  # type: ignore[return-value]
 
     def release(self) -> None:
         """Take off what was put on the model for the time of training."""
         if self.norms is not None:
             self.norms.undo()
+
+
+class Between(NamedTuple):
+    """The loss between all samples of a step, ready to be sent back part by part.
+
+    Attributes:
+        loss: scalar.
+        by_embedding: name -> its gradient by this process's embeddings ``(N, ...)``.
+        by_own: parameters that the loss uses itself, with their gradients.
+        states: of the random generators, at each part's start.
+        pieces: where each part's rows are among the N.
+    """
+
+    loss: Tensor
+    by_embedding: dict[str, Tensor]
+    by_own: list[tuple[nn.Parameter, Tensor]]
+    states: list[Any]
+    pieces: list[slice]
+
+
+def _given(items: int | Tensor | None) -> dict[str, Any]:
+    return {} if items is None else {"num_items_in_batch": items}
 
 
 def _random_states(part: Mapping[str, Any]) -> Any:

@@ -13,23 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from accelerate.utils import set_seed
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from mmbook.data.files import Skipped
 from mmbook.modality import collate as pad_and_mask
+from mmbook.train.accelerator import channels_last, lean, make_accelerator
 from mmbook.train.average import RunningAverage
-from mmbook.train.best import Best
+from mmbook.train.batches import Loader, Step
 from mmbook.train.callbacks import Callback, chosen
-from mmbook.train.checkpoint import CURVE, Checkpoints, Progress
-from mmbook.train.engine import channels_last, lean, make_engine
-from mmbook.train.feed import Feed, Step
+from mmbook.train.checkpoint import Best, Checkpoints
 from mmbook.train.gradient import Gradient
-from mmbook.train.journal import Journal, Pending
 from mmbook.train.optimizer import build_optimizer, lr_factor
-from mmbook.train.predict import Predictions, predict, scores_of
+from mmbook.train.predictions import Predictions, predictions, scores_of
+from mmbook.train.progress import CURVE, Pending, Progress, StepLog
 from mmbook.train.settings import Settings
+from mmbook.train.streams import StreamLoader
 
 
 class Trainer:
@@ -39,8 +40,8 @@ class Trainer:
         model: ``forward(**batch)`` returns an object with ``.loss`` (the mean over the batch) and
             ``.logits``. A model with an attribute ``turns``, name -> module, is trained in turns as a GAN
             is: for each batch and turn, ``forward(turn=name, **batch).loss`` and a step of an optimiser of
-            that module's own. A model with a method ``contrast`` is compared over the whole batch, whatever
-            it was cut into (`mmbook.train.gradient`).
+            that module's own. A loss that is a mean over something else than samples, or that compares them
+            with each other, says so as in `mmbook.train.gradient.Gradient`.
         train: dataset of rows for `collate`; or an IterableDataset with a length.
         valid: evaluated after each epoch; the epoch with the best `monitor` is put back at the end. Without
             it the last epoch stays.
@@ -51,8 +52,9 @@ class Trainer:
     Attributes:
         history: one row an epoch: loss, lr, samples_per_second, and ``valid_*``; of a model with turns also
             ``<turn>_loss``, and then ``loss`` is their sum.
-        curve: one row a step: lr, gradient norm before clipping (NaN without `clip`), loss. Like `history`,
-            it is there after a run that ended in an error, too.
+        curve: one row a step: lr, gradient norm before clipping (NaN without `clip`), loss; and
+            ``lr_<group>`` of each of `groups` that has its own. Like `history`, it is there after a run that
+            ended in an error, too.
         skipped: what could not be read, of a dataset that reports it.
 
     Raises:
@@ -77,12 +79,7 @@ class Trainer:
         self.model, self.train_set, self.valid_set, self.collate = model, train, valid, collate
         self.output_dir = None if s.output_dir is None else Path(s.output_dir)
         self.turns: Mapping[str, nn.Module] = getattr(model, "turns", {"": model})
-        names = {id(p): name for name, p in model.named_parameters()}
-        self.optimizers = {}
-        for turn, part in self.turns.items():
-            named = [(names[id(p)], p) for p in part.parameters()]
-            options = s.optimizer, s.lr, s.weight_decay, s.groups, s.betas
-            self.optimizers[turn] = build_optimizer(named, *options)
+        self.optimizers = self._optimizers()
         self.steps = s.epochs * -(-count // s.batch_size)
         self.lr_factor = lr_factor(s.schedule, self.steps, s.warmup)
         self.callbacks = [*chosen(s.logs, self.output_dir, s.progress), *callbacks]
@@ -90,9 +87,21 @@ class Trainer:
         self.skipped: list[Skipped] = []
         self.prepared: Any = None  # the model as accelerate wraps it, while it is trained
         self.history = self.curve = pd.DataFrame()
+        self._fitted = False
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """One for each turn, as the settings say, that has taken no step."""
+        s, found = self.settings, {}
+        names = {id(p): name for name, p in self.model.named_parameters()}
+        for turn, part in self.turns.items():
+            named = [(names[id(p)], p) for p in part.parameters()]
+            found[turn] = build_optimizer(named, s.optimizer, s.lr, s.weight_decay, s.groups, s.betas)
+        return found
 
     def fit(self) -> pd.DataFrame:
         """Train; returns the history.
+
+        Called again, it trains the model as it is now once more, from step 0 and with a new optimiser.
 
         Raises:
             FloatingPointError: loss or gradient is no longer finite; names epoch, step and ids of the batch.
@@ -110,21 +119,25 @@ class Trainer:
         finally:
             self._tell("on_end")
             self._release()
-            self.history = pd.DataFrame(self.progress.rows)
-            curve = pd.DataFrame(self.progress.curve, columns=list(CURVE))
-            self.curve = curve.astype({"step": int, "epoch": int})
-        self.best.put_back(self.model, self.engine.is_main_process)
+            self.history = self.progress.history()
+            columns = [*CURVE, *self._group_rates(0)]
+            rows = [(*row, *self._group_rates(int(row[0]) - 1).values()) for row in self.progress.curve]
+            self.curve = pd.DataFrame(rows, columns=columns).astype({"step": int, "epoch": int})
+        self.best.put_back(self.model, self.accelerator.is_main_process)
         return self.history
 
     def _start(self) -> None:
         """Place everything, and go to where a broken run was."""
         s = self.settings
-        self.engine = make_engine(s, self.model)
-        set_seed(s.seed + self.engine.process_index)  # two devices need not drop the same units
+        if self._fitted:
+            self.optimizers = self._optimizers()
+        self._fitted = True
+        self.accelerator = make_accelerator(s, self.model)
+        set_seed(s.seed + self.accelerator.process_index)  # two devices need not drop the same units
         self.progress = Progress(settings=s.decisive() | {"samples": len(self.train_set)})  # type: ignore[arg-type]
         newest = self.checkpoints = None
         if self.output_dir is not None:
-            self.checkpoints = Checkpoints(self.output_dir, s.keep, self.engine)
+            self.checkpoints = Checkpoints(self.output_dir, s.keep, self.accelerator)
             newest = self.checkpoints.newest()
             if newest is not None and not s.resume:
                 raise ValueError(
@@ -133,42 +146,40 @@ class Trainer:
                 )
         if s.channels_last:
             channels_last(self.model)
-        self.prepared, *steppers = self.engine.prepare(self.model, *self.optimizers.values())
-        self.steppers, self.clip = lean(self.engine, dict(zip(self.optimizers, steppers, strict=True)))
+        self.prepared, *steppers = self.accelerator.prepare(self.model, *self.optimizers.values())
+        self.steppers, self.clip = lean(self.accelerator, dict(zip(self.optimizers, steppers, strict=True)))
         self.clipped = {t: list((p if t else self.prepared).parameters()) for t, p in self.turns.items()}
-        self.gradient = Gradient(self.engine, self.prepared, self.model, s.accumulate)
+        self.gradient = Gradient(self.accelerator, self.prepared, self.model, s.accumulate)
         if s.compile:
             self.prepared.compile()
         self.average = None if s.ema is None else RunningAverage(self.model, s.ema)
         if self.average is not None:
-            self.engine.register_for_checkpointing(self.average)
+            self.accelerator.register_for_checkpointing(self.average)
         if self.checkpoints is not None and newest is not None:
             self.progress = self.checkpoints.load(newest, self.progress.settings)
             self.stop = self.progress.stale >= (s.patience or s.epochs)
-        self.feed = self._feed(self.train_set, shuffle=True)
+        self.loader = self._loader(self.train_set, shuffle=True)
         self.best = Best(self.progress, s.monitor, s.keep_best, self.output_dir)
-        self.journal = Journal(
-            self.progress, self.engine, self.output_dir, lambda row: self._tell("on_step", row)
-        )
+        self.log = StepLog(self.progress, self.accelerator, self.output_dir, self._tell_step)
 
     def _epoch(self) -> None:
         """The steps of an epoch from where the run is, evaluation, a row of the history, a checkpoint."""
         p, s = self.progress, self.settings
         self.model.train()
         start, before = time.perf_counter(), p.seen
-        for step in self.feed.steps(p.epoch, p.position):
+        for step in self.loader.steps(p.epoch, p.position):
             p.position, p.skipped = p.position + 1, p.skipped + len(step.skipped)
             self.skipped += step.skipped
             if step.total:
                 self._step(step)
-            if s.save_every and p.step % s.save_every == 0 and p.position < len(self.feed):
+            if s.save_every and p.step % s.save_every == 0 and p.position < len(self.loader):
                 self._save()
-        self.journal.read()
+        self.log.read()
         row = self._row(before, time.perf_counter() - start)
         if self.valid_set is not None:
             with nullcontext() if self.average is None else self.average.in_place():
                 scores = self.evaluate(self.valid_set)
-                self.best.consider(scores, self.model, self.engine.is_main_process)
+                self.best.consider(scores, self.model, self.accelerator.is_main_process)
             self.stop = self.stop or p.stale >= (s.patience or s.epochs)
             row |= {f"valid_{key}": value for key, value in scores.items()}
         p.rows.append(row)
@@ -188,13 +199,14 @@ class Trainer:
             losses.append(self.gradient(step, **({"turn": turn} if turn else {})))
             if s.clip is not None:
                 norm = self.clip(self.clipped[turn], s.clip)
-            if not self.journal.lag and not self.journal.sound(losses[-1], norm):
-                break  # the journal will stop the run; the weights stay as they were before this batch
+            if not self.log.lag and not self.log.sound(losses[-1], norm):
+                break  # the log will stop the run; the weights stay as they were before this batch
             optimizer.step()
         if self.average is not None:
             self.average.update()
         p.step += 1
-        self.journal.write(Pending(p.step, group["lr"], norm, losses, step.batch.get("ids"), step.total))
+        rate = s.lr * self.lr_factor(p.step - 1)
+        self.log.write(Pending(p.step, rate, norm, losses, step.batch.get("ids"), step.total))
 
     def _row(self, before: int, seconds: float) -> dict[str, float]:
         """What an epoch's training says in the history."""
@@ -208,13 +220,21 @@ class Trainer:
         return row | ({"skipped": p.skipped} if p.skipped else {})
 
     def _save(self) -> None:
-        self.journal.read()
+        self.log.read()
         if self.checkpoints is not None:
             self.checkpoints.save(self.progress)
             self.best.prune()
 
+    def _group_rates(self, step: int) -> dict[str, float]:
+        """``lr_<group>`` of the groups of parameters that have a learning rate of their own."""
+        factor = self.lr_factor(step)
+        return {f"lr_{name}": g["lr"] * factor for name, g in self.settings.groups.items() if "lr" in g}
+
+    def _tell_step(self, row: Mapping[str, float]) -> None:
+        self._tell("on_step", {**row, **self._group_rates(int(row["step"]) - 1)})
+
     def _tell(self, event: str, *what: Any) -> None:
-        if self.engine.is_main_process:
+        if self.accelerator.is_main_process:
             for callback in self.callbacks:
                 getattr(callback, event)(self, *what)
 
@@ -224,16 +244,16 @@ class Trainer:
         self.model.zero_grad()
         if self.settings.compile:
             self.prepared._compiled_call_impl = None
-        self.engine.unwrap_model(self.prepared, keep_fp32_wrapper=False)
+        self.accelerator.unwrap_model(self.prepared, keep_fp32_wrapper=False)
         self.prepared = None
 
     def predict(self, dataset: Dataset) -> Predictions:
-        """The model's logits over a labelled dataset, in order."""
+        """The model's logits over a dataset, in order; its loss, where the rows have labels."""
         model = self.prepared
         if model is None:
-            self.engine = make_engine(self.settings, self.model)
-            model = self.model.to(self.engine.device)
-        return predict(self.engine, model, self._feed(dataset, shuffle=False))
+            self.accelerator = make_accelerator(self.settings, self.model)
+            model = self.model.to(self.accelerator.device)
+        return predictions(self.accelerator, model, self.model, self._loader(dataset, shuffle=False))
 
     def evaluate(self, dataset: Dataset) -> dict[str, float]:
         """``loss`` and, by the type of the labels, the metrics of `mmbook.evaluate`.
@@ -243,6 +263,6 @@ class Trainer:
         """
         return scores_of(self.predict(dataset), self.model)
 
-    def _feed(self, dataset: Dataset, shuffle: bool) -> Feed:
-        s = self.settings
-        return Feed(dataset, self.collate, s.batch_size, s.workers, self.engine, s.seed, shuffle)
+    def _loader(self, dataset: Dataset, shuffle: bool) -> Loader:
+        s, kind = self.settings, StreamLoader if isinstance(dataset, IterableDataset) else Loader
+        return kind(dataset, self.collate, s.batch_size, s.workers, self.accelerator, s.seed, shuffle)
