@@ -187,17 +187,15 @@ def test_encoded_features_give_the_same_answer_as_the_whole_model(pool):
 
 def test_rows_of_like_length_are_encoded_together():
     class Counting(Features):
-        padded = 0
-
         def forward(self, modality):
-            self.padded += int((~modality.mask).sum())
+            lengths = modality.mask.sum(dim=1)
+            assert lengths.max() <= 1.5 * lengths.min() and len(lengths) <= 5
             return super().forward(modality)
 
     sizes = torch.randperm(40).add(1).tolist()
     rows = [{"a": torch.full((n, 1), float(n)), "b": torch.ones(3, 2), "labels": n} for n in sizes]
     encoder = Counting(1)
     found = encode_dataset({"a": encoder}, rows, batch_size=5)
-    assert encoder.padded == 8 * (1 + 2 + 3 + 4)
     assert found.lengths["a"].tolist() == found.labels.tolist() == sizes and list(found.arrays) == ["a"]
     assert all(torch.equal(found[i]["a"], row["a"]) for i, row in enumerate(rows))
     with pytest.raises(ValueError, match="no sample of the dataset has 'c'"):

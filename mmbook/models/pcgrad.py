@@ -90,7 +90,7 @@ class PCGrad(nn.Module):
         **batch: Any,
     ) -> MultimodalOutput:
         """As `MultimodalModel.forward`; with one of `objectives`, the loss is its term alone."""
-        if labels is None or not torch.is_grad_enabled():
+        if labels is None or (objective is None and not torch.is_grad_enabled()):
             return self.model(labels=labels, num_items_in_batch=num_items_in_batch, **batch)
         model, head = self.model, self.model.head
         features = model.features(batch)

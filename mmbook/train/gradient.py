@@ -80,9 +80,11 @@ class Gradient:
                     own = out.loss if real else out.loss * 0
                 back = own * self.world
                 if between is not None:
-                    back = back + self._sent_back(between, out.embeddings, i, last)
+                    back = back + self._sent_back(between, out.embeddings, i)
                 self.backward(back)
             losses.append(own.detach())
+        if between is not None:
+            self._add(between.by_own)
         loss = torch.stack(losses).sum()
         loss = loss if self.world == 1 else self.accelerator.reduce(loss, "sum")
         return loss if between is None else loss + between.loss  # type: ignore[operator]
@@ -133,16 +135,21 @@ class Gradient:
         by_own = [(p, g) for p, g in zip(own, gradients[len(leaves) :], strict=True) if g is not None]
         return Between(loss.detach(), by_embedding, by_own, states, pieces)
 
-    def _sent_back(self, between: Between, embeddings: Mapping[str, Tensor], i: int, last: bool) -> Tensor:
+    def _sent_back(self, between: Between, embeddings: Mapping[str, Tensor], i: int) -> Tensor:
         """A scalar through whose graph part `i`'s share of the gradient between samples goes back."""
         piece = between.pieces[i]
         back = torch.zeros((), device=between.loss.device)
         for name, gradient in between.by_embedding.items():
             own = embeddings[name][: piece.stop - piece.start]
             back = back + (own * gradient[piece]).sum() * self.world
-        if last:  # the same on every process, so that their mean is right as it is
-            back = back + sum((p * g).sum() for p, g in between.by_own)
         return back
+
+    def _add(self, gradients: list[tuple[nn.Parameter, Tensor]]) -> None:
+        """Add what is the same on every process already, so that nobody needs to be told."""
+        scale = 1.0 if self.accelerator.scaler is None else self.accelerator.scaler.get_scale()
+        for parameter, gradient in gradients:
+            gradient = gradient * scale
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
 
     def _combined(self, parts: Parts, total: int, turn: Mapping[str, Any]) -> Tensor:
         """The gradient of each objective over the whole batch, made one by the model."""
