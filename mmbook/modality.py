@@ -53,7 +53,7 @@ class Modality(NamedTuple):
         return values.sum(dim=1) / count.to(values.dtype)
 
 
-def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Pad rows of a dataset into one batch, with a mask for each modality.
 
     Args:
@@ -63,7 +63,7 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
 
     Returns:
         ``name`` -> ``(B, T, ...)`` padded with zeros, ``name_mask`` -> ``(B, T)`` bool, and ``labels`` and
-        ``ids`` where the rows have them.
+        ``ids`` where the rows have them; ids that are text stay a list.
 
     Raises:
         ValueError: no rows; a key in some rows only (labels, id); shapes that differ beyond the first
@@ -72,10 +72,10 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
     if not rows:
         raise ValueError("collate got no rows; a batch needs at least one")
     if hasattr(rows, "collated"):
-        batched: dict[str, Tensor] = rows.collated()
+        batched: dict[str, Any] = rows.collated()
         return batched
     names = dict.fromkeys(key for row in rows for key in row if key not in ("labels", "id"))
-    batch: dict[str, Tensor] = {}
+    batch: dict[str, Any] = {}
     for name in names:
         items = [row.get(name) for row in rows]
         if any(item is not None for item in items):
@@ -87,7 +87,8 @@ def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
                 f"{len(rows) - len(found)} of {len(rows)} rows have no {key!r}; give it in all rows or none"
             )
         if found:
-            batch[out] = torch.stack([torch.as_tensor(value) for value in found])
+            text = key == "id" and any(isinstance(value, str) for value in found)
+            batch[out] = found if text else torch.stack([torch.as_tensor(value) for value in found])
     return batch
 
 

@@ -5,9 +5,11 @@ import pytest
 import torch
 import transformers
 
-from mmbook import Trainer, collate
+from mmbook import MultimodalModel, Trainer, collate
 from mmbook.data.arrays import from_arrays
-from mmbook.models import fusion_on_features
+from mmbook.fusion import build_fusion
+from mmbook.heads import Classification
+from mmbook.models import Features, MultiTask, fusion_on_features
 
 SAMPLES = 8
 
@@ -48,8 +50,20 @@ def their_data():
     return [{"input_ids": ids[i], "attention_mask": mask, "labels": i % 2} for i in range(SAMPLES)]
 
 
+def task_model():
+    torch.manual_seed(0)
+    heads = {name: Classification(8, 2) for name in ("one", "two")}
+    encoders = {"a": Features(4), "b": Features(5)}
+    return MultimodalModel(encoders, build_fusion("concat", {"a": 4, "b": 5}, 8), MultiTask(heads))
+
+
+def task_data():
+    return [{**row, "labels": torch.tensor([i % 2, i // 2 % 2])} for i, row in enumerate(our_data())]
+
+
 CASES = {
     "ours": (our_model, our_data, collate),
+    "tasks": (task_model, task_data, collate),
     "theirs": (their_model, their_data, transformers.default_data_collator),
 }
 
@@ -128,11 +142,13 @@ def test_both_trainers_see_the_gradient_of_the_whole_batch(case, accumulate, tmp
 
 
 def test_without_the_flag_accumulation_would_be_wrong(tmp_path, monkeypatch):
-    """The line in MultimodalModel that makes the test above pass is needed: transformers infers otherwise."""
-    monkeypatch.setattr("mmbook.MultimodalModel.accepts_loss_kwargs", True)
-    found = under_transformers("ours", 4, tmp_path)[0]
-    name, gradient = next(iter(whole_batch_gradient("ours").items()))
-    assert not torch.allclose(found[name], gradient, rtol=1e-2)
+    """A head whose loss is over rows and not over labels needs the flag that MultimodalModel gives for it."""
+    expected = whole_batch_gradient("tasks")
+    name = next(iter(expected))
+    for flag, right in ((False, True), (True, False)):
+        monkeypatch.setattr("mmbook.MultimodalModel.accepts_loss_kwargs", flag)
+        found = under_transformers("tasks", 4, tmp_path / str(flag))[0]
+        assert torch.allclose(found[name], expected[name], rtol=1e-2) == right
 
 
 def test_prediction_under_transformers_trainer(tmp_path):

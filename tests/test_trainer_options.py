@@ -303,5 +303,5 @@ def test_processes_that_do_not_meet_are_an_error(monkeypatch):
     """Each would train alone, on everything, and nobody would notice."""
     trainer(epochs=1).fit()
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RuntimeError, match="WORLD_SIZE is 2.* are 1.*torchrun"):
+    with pytest.raises(RuntimeError, match="WORLD_SIZE is 2, but 1 .*torchrun"):
         trainer(epochs=1).fit()

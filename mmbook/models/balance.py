@@ -41,7 +41,7 @@ class Blended(nn.Module):
     https://arxiv.org/abs/1905.12681 (offline blending).
     """
 
-    accepts_loss_kwargs = False  # as of MultimodalModel
+    accepts_loss_kwargs = False  # transformers counts labels; see MultimodalModel
 
     def __init__(self, model: MultimodalModel, weights: Mapping[str, float] | None = None) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class Modulated(nn.Module):
     the sum.
     """
 
-    accepts_loss_kwargs = False  # as of MultimodalModel
+    accepts_loss_kwargs = False  # transformers counts labels; see MultimodalModel
 
     def __init__(self, model: MultimodalModel, alpha: float = 0.5, noise: bool = True) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from transformers.utils import ModelOutput
 
 from mmbook import encoders as _encoders  # noqa: F401  (registers the classes that a saved config may name)
 from mmbook import preprocess as _preprocess  # noqa: F401
-from mmbook.heads import Classification, per_item
+from mmbook.heads import Classification, Regression, per_item
 from mmbook.modality import Modality, collate, group
 from mmbook.models.answers import answers
 from mmbook.registry import build
@@ -57,10 +57,6 @@ class MultimodalModel(nn.Module, ModelHubMixin, library_name="mmbook", tags=["mu
     Raises:
         ValueError: encoders and fusion that do not fit each other.
     """
-
-    # transformers.Trainer would give `num_items_in_batch` as the number of all labels, which is not what
-    # every head's loss is a mean over. So it is told to take the mean of each part, and weighs parts equally.
-    accepts_loss_kwargs = False
 
     fusion: Any  # to a type checker every attribute of a module is else a tensor or a module
     head: Any
@@ -124,6 +120,14 @@ class MultimodalModel(nn.Module, ModelHubMixin, library_name="mmbook", tags=["mu
     def num_items(self, labels: Tensor | None = None, **batch: Any) -> int | Tensor:
         """What the loss of a batch is a mean over; counts of parts add up to that of the whole."""
         return 0 if labels is None else self.head.num_items(labels)
+
+    @property
+    def accepts_loss_kwargs(self) -> bool:
+        """For transformers.Trainer: whether the number of labels, which it gives, is what the loss is over.
+
+        Where it is not, transformers takes the mean of each part, and weighs parts equally.
+        """
+        return isinstance(self.head, Classification | Regression)
 
     @property
     def contrast(self) -> Callable[[Mapping[str, Tensor]], Tensor] | None:

@@ -54,7 +54,7 @@ class PCGrad(nn.Module):
     Source: Yu et al. (2020), *Gradient Surgery for Multi-Task Learning*, https://arxiv.org/abs/2001.06782.
     """
 
-    accepts_loss_kwargs = False  # as of MultimodalModel
+    accepts_loss_kwargs = False  # transformers counts labels; see MultimodalModel
 
     def __init__(self, model: MultimodalModel) -> None:
         super().__init__()

@@ -43,7 +43,7 @@ class MaskedPretraining(nn.Module):
     *Masked Autoencoders*, https://arxiv.org/abs/2111.06377.
     """
 
-    accepts_loss_kwargs = False  # as of MultimodalModel
+    accepts_loss_kwargs = False  # transformers counts labels; see MultimodalModel
 
     def __init__(
         self, name: str, encoder: nn.Module, dim: int, share: float = 0.5, tokens: int | None = None
@@ -114,7 +114,7 @@ class ContrastivePretraining(nn.Module):
     *CLIP*, https://arxiv.org/abs/2103.00020.
     """
 
-    accepts_loss_kwargs = False  # as of MultimodalModel
+    accepts_loss_kwargs = False  # transformers counts labels; see MultimodalModel
 
     def __init__(self, encoders: Mapping[str, nn.Module], width: int = 32, temperature: float = 0.1) -> None:
         super().__init__()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -74,6 +76,42 @@ def everyones(accelerator: Accelerator, ours: Mapping[str, Tensor]) -> dict[str,
         each[accelerator.process_index] = value
         found[name] = torch.cat(each)
     return found
+
+
+def sums(accelerator: Accelerator, *numbers: int) -> list[int]:
+    """Each of the numbers, summed over the processes."""
+    if accelerator.num_processes == 1:
+        return list(numbers)
+    summed = torch.tensor(numbers)
+    torch.distributed.all_reduce(summed, group=_host_group())
+    return summed.tolist()
+
+
+def alike(accelerator: Accelerator, batch: Mapping[str, Any], size: int) -> Mapping[str, Any]:
+    """The batch, with an empty modality where all its `size` samples lack one that another process has.
+
+    Else that process would wait for ever, in a norm or for a gradient, for one who never comes.
+    """
+    world = accelerator.num_processes
+    keys = zlib.crc32(" ".join(sorted(batch)).encode()) % 2**24  # its square must fit in 64 bits
+    ours = sums(accelerator, keys, keys * keys)
+    if ours[0] == keys * world and ours[1] == keys * ours[0]:
+        return batch
+    specs = {name: (v.dtype, v.shape[2:]) for name, v in batch.items() if f"{name}_mask" in batch}
+    each: list[Any] = [None] * world
+    torch.distributed.all_gather_object(each, specs, group=_host_group())
+    found = dict(batch)
+    for name, (dtype, shape) in {k: v for other in each for k, v in other.items()}.items():
+        if name not in batch:
+            found[name] = torch.zeros(size, 1, *shape, dtype=dtype)
+            found[f"{name}_mask"] = torch.zeros(size, 1, dtype=torch.bool)
+    return found
+
+
+@functools.cache
+def _host_group() -> Any:
+    """A group that talks from CPU to CPU, so that a question between processes does not stop the GPU."""
+    return torch.distributed.new_group(backend="gloo")
 
 
 def channels_last(model: nn.Module) -> None:

@@ -6,9 +6,7 @@ the step it wants, and eight processes together take the very batches that one a
 
 from __future__ import annotations
 
-import functools
 import random
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
@@ -21,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from mmbook.data.files import Skipped
+from mmbook.train.accelerator import alike
 
 Collate = Callable[[Sequence[Any]], Mapping[str, Any]]
 
@@ -110,50 +109,16 @@ class Loader:
     def _known(self, reads: Iterator[Read], start: int) -> Iterator[Step]:
         for step, read in enumerate(reads, start):
             assert read.batch is not None
-            placed = self.placed(self.alike(read.batch))
+            placed = self.placed(read.batch)
             yield Step(placed, self.batches.real(step), self.batches.total(step), read.skipped)
 
     def placed(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The batch on the device."""
+        """The batch on the device, with the same modalities on all processes."""
+        if self.accelerator.num_processes > 1:
+            batch = alike(self.accelerator, batch, size_of(batch))
         if self.accelerator.device.type == "cpu":  # it is there already
             return batch
         return send_to_device(batch, self.accelerator.device, non_blocking=True)
-
-    def sums(self, *numbers: int) -> list[int]:
-        """Each of the numbers, summed over the processes."""
-        if self.accelerator.num_processes == 1:
-            return list(numbers)
-        summed = torch.tensor(numbers)
-        torch.distributed.all_reduce(summed, group=host_group())
-        return summed.tolist()
-
-    def alike(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The batch, with an empty modality where all its samples lack one that another process has.
-
-        Else that process would wait for ever, in a norm or for a gradient, for one who never comes.
-        """
-        world = self.accelerator.num_processes
-        if world == 1:
-            return batch
-        keys = zlib.crc32(" ".join(sorted(batch)).encode()) % 2**24  # its square must fit in 64 bits
-        ours = self.sums(keys, keys * keys)
-        if ours[0] == keys * world and ours[1] == keys * ours[0]:
-            return batch
-        specs = {name: (v.dtype, v.shape[2:]) for name, v in batch.items() if f"{name}_mask" in batch}
-        everyones: list[Any] = [None] * world
-        torch.distributed.all_gather_object(everyones, specs, group=host_group())
-        size, found = size_of(batch), dict(batch)
-        for name, (dtype, shape) in {k: v for each in everyones for k, v in each.items()}.items():
-            if name not in batch:
-                found[name] = torch.zeros(size, 1, *shape, dtype=dtype)
-                found[f"{name}_mask"] = torch.zeros(size, 1, dtype=torch.bool)
-        return found
-
-
-@functools.cache
-def host_group() -> Any:
-    """A group that talks from CPU to CPU, so that a question between processes does not stop the GPU."""
-    return torch.distributed.new_group(backend="gloo")
 
 
 class Batches(Sampler[list[tuple[int, int]]]):

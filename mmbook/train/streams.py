@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from mmbook.train.accelerator import sums
 from mmbook.train.batches import Loader, Read, Step, size_of
 
 
@@ -44,7 +45,7 @@ class StreamLoader(Loader):
                 continue
             batch = None if read is None else read.batch
             real = 0 if batch is None else size_of(batch)
-            total, going = self.sums(real, int(read is not None))
+            total, going = sums(self.accelerator, real, int(read is not None))
             if not going:
                 return
             step += 1
@@ -55,7 +56,7 @@ class StreamLoader(Loader):
                     "mend those that it has"
                 )
             spare = batch
-            ready = self.placed(self.alike(batch)) if total and batch is not None else {}
+            ready = self.placed(batch) if total and batch is not None else {}
             yield Step(ready, real, total, read.skipped if read is not None else [])
 
 
