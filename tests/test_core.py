@@ -38,7 +38,17 @@ def test_a_training_step_crosses_few_files():
     rows = [{"image": torch.randn(1, 3, 16, 16), "labels": i % 2, "id": i} for i in range(12)]
     watch = BetweenSteps()
     try:
-        Trainer(model, rows, epochs=1, batch_size=4, lr=1e-3, seed=0, device="cpu", callbacks=[watch]).fit()
+        Trainer(
+            model,
+            rows,
+            epochs=1,
+            batch_size=4,
+            lr=1e-3,
+            seed=0,
+            device="cpu",
+            callbacks=[watch],
+            progress=False,
+        ).fit()
     finally:
         sys.setprofile(None)
     lines = {
