@@ -15,7 +15,9 @@ import torch
 from PIL import Image, ImageFile
 
 from mmbook.data import FilesSkipped, ShardDataset, Skipped, index_shards, write_shards
-from mmbook.data.shard_members import Labels, RawSample, packed, row_of
+from mmbook.data.labels import Labels
+from mmbook.data.shard_format import RawSample, packed
+from mmbook.data.shards import row_of
 from mmbook.preprocess import AudioProcessor, ImageProcessor
 
 SEEDS = range(5)

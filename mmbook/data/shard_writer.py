@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmbook.data.files import FileDataset, FilesSkipped, Skipped
-from mmbook.data.shard_index import FILE, Shard, ShardIndex
-from mmbook.data.shard_members import Labels, packed, suffix_of
+from mmbook.data.files import RESERVED, FileDataset, FilesSkipped, Skipped
+from mmbook.data.kinds import KINDS
+from mmbook.data.labels import Labels
+from mmbook.data.shard_format import INDEX, Shard, ShardIndex, packed, suffix_of
+from mmbook.data.tables import Table
+from mmbook.seeding import stream
 
-RESERVED = ("labels", "id")
 LONGEST_KEY = 60  # bytes; a tar's header has room for 100, and the suffix needs some
 
 
@@ -118,7 +120,6 @@ class _Reading:
         self.skipped: list[Skipped] = []
         self.largest = -1
         self.rule: Labels | None = None
-        self.width: int | None = None  # of a list of numbers
         self.keys: set[str] = set()
         self.names: set[str] = set()
 
@@ -164,18 +165,12 @@ class _Reading:
         if value is None:
             return None
         try:
-            self.rule.checked(value)
+            label = self.rule.checked(value)
         except ValueError as error:
-            raise ValueError(f"row {number}: {error}") from error
-        width = len(value) if isinstance(value, list) else 0
-        self.width = width if self.width is None else self.width
-        if width != self.width:
-            raise ValueError(
-                f"row {number} has labels {value!r}, {width} numbers and not {self.width} as before"
-            )
-        if self.rule.kind == "class":
-            self.largest = max(self.largest, value)
-        return value
+            raise ValueError(f"row {number}: {error}, as in the first row") from error
+        if isinstance(label, int):
+            self.largest = max(self.largest, label)
+        return label
 
     def _member(self, name: str, value: Any, number: int) -> tuple[str, bytes]:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
@@ -232,6 +227,60 @@ def _clear(part: Path) -> None:
     if not part.exists():
         return
     for path in part.iterdir():
-        if re.fullmatch(r"[\w-]+-\d{6}\.tar", path.name) or path.name in (FILE, f"{FILE}.part"):
+        if re.fullmatch(r"[\w-]+-\d{6}\.tar", path.name) or path.name in (INDEX, f"{INDEX}.part"):
             path.unlink()
     part.rmdir()
+
+
+def shard_csv(
+    source: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    columns: Sequence[str] | None = None,
+    prefix: str = "train",
+    per_shard: int = 1000,
+    max_bytes: int = 2**30,
+    seed: int | None = 0,
+) -> Written:
+    """Write the files that a CSV names into shards, as the command ``mmbook shard`` does.
+
+    What a cell means is said in `mmbook.data.tables.Table`, and what labels are in `Labels.of_cells`; words
+    become classes in the order of the alphabet, with their names in the index. Nothing is written if a row
+    has too many or too few cells.
+
+    Args:
+        source: the table, with columns text, image, audio, video, and, where there are, labels and id.
+        folder: where to write; must not exist yet, or be empty.
+        columns: names of the modalities, where they are others than those four. The table's further columns
+            are then passed over. A name that begins with "text" holds texts.
+        prefix, per_shard, max_bytes: as in `write_shards`.
+        seed: of the order in which the rows are dealt to shards, since a reader mixes only neighbours; None
+            keeps the table's own. The id of a row without one is its number in the table, counted from 0.
+
+    Raises:
+        ValueError: what `Table`, `Labels.of_cells` and `write_shards` refuse; a row with an error.
+    """
+    table = Table(source)
+    kinds = {name: "text" if name.startswith("text") else name for name in columns or KINDS}
+    missing = [name for name in columns or () if name not in table.header]
+    if missing:
+        raise ValueError(f"{source} has the columns {', '.join(table.header)}, and none called {missing[0]}")
+    labels = table.labels() if "labels" in table.header else Labels("none")
+    rows = []
+    for number, sample in enumerate(table.samples(kinds, others=columns is not None)):
+        if sample.errors:
+            raise ValueError(f"{sample.place}: {'; '.join(sample.errors)}")
+        label = {} if labels.kind == "none" else {"labels": labels.read(sample.labels or "")}
+        rows.append({**sample.items, **label, "id": number if sample.id == str(number) else sample.id})
+    if seed is not None:
+        rows = [rows[i] for i in stream("csv", seed).permutation(len(rows))]
+    return write_shards(
+        rows,
+        folder,
+        per_shard=per_shard,
+        max_bytes=max_bytes,
+        prefix=prefix,
+        classes=labels.classes,
+        class_names=labels.names or None,
+        text=[name for name, kind in kinds.items() if kind == "text"],
+    )
