@@ -501,6 +501,15 @@ def test_a_member_without_a_key_is_named_and_its_neighbours_are_read(folder, who
     assert ids == set(whole) and [path for path, _ in skipped] == [f"{shard.name}/README"]
 
 
+def test_what_macos_puts_beside_each_file_is_passed_over(folder, whole):
+    for shard in folder.glob("*.tar"):
+        members = [(f"{k}.{s}", content) for k, p in grouped(shard).items() for s, content in p.items()]
+        write_tar(shard, [pair for n, c in members for pair in ((f"._{n}", b"\0\5\x16\7"), (n, c))])
+    ids, skipped = read(folder, whole)
+    assert ids == set(whole) and not skipped
+    assert index_shards(folder).samples == len(whole)
+
+
 def test_one_fault_a_batch_smaller_and_no_batch_shifted(folder, whole):
     """Positions of a damaged set are those of the whole one, with the damaged sample's place kept."""
     data = ShardDataset(folder, PROCESSORS, buffer=3)

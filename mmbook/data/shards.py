@@ -48,15 +48,13 @@ class ShardDataset(IterableDataset[dict[str, Any]]):
 
     **Who reads what.** The shards are put into another order in each epoch, the same on all ranks; rank r of
     W takes every W-th of them, and of these each of its data loader's workers takes its part. So each sample
-    is read exactly once an epoch, by one reader. Readers may get unequal numbers of samples: their numbers of
-    shards differ by at most one, so where all shards but a last, shorter one are equally large, two ranks
-    differ by less than two shards' samples.
+    is read exactly once an epoch, by one reader. Ranks may get unequal numbers of samples, but of equally
+    large shards their numbers differ by at most one.
 
     **Order.** A buffer of undecoded samples is filled; then a random one of them is delivered, and the next
-    takes its place. Neighbours in a shard come out about `buffer` samples apart, so samples that are sorted
-    (all cats first) must be shuffled before they are written. Everything is a pure function of seed, epoch,
-    rank, number of ranks, worker, number of workers, and the files. What processors draw from the random
-    numbers of torch, numpy or `random` depends on seed, epoch and sample alone.
+    takes its place. That mixes neighbours only: samples that are sorted (all cats first) must be shuffled
+    before they are written. The order is a pure function of seed, epoch, reader and files; what
+    processors draw from the random numbers of torch, numpy or `random`, of seed, epoch and sample.
 
     **Faults.** A sample that is damaged, or lacks a member that its json states, is left out and named; so
     is what a damaged or cut-off tar has lost, or a shard that is missing. A loop ends with one warning
