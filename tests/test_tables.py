@@ -1,6 +1,7 @@
 """Tables and folders of files: a cell means one thing, whoever reads it; labels are read in one way."""
 
 import csv
+import json
 import warnings
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 from torch.utils.data import Subset
+from typer.testing import CliRunner
 
+from mmbook.app.cli import app
 from mmbook.app.config_data import Files, open_data
 from mmbook.app.predict import predict_files
 from mmbook.data import (
@@ -411,3 +414,27 @@ def test_a_processor_says_its_kind_or_has_that_of_its_class():
         kind = "other"
 
     assert kind_of(Scan(8)) == "other" and kind_of(Noisy("torch")) == "image"
+
+
+def test_the_commands_train_score_and_predict_on_a_folder_for_each_class(classes, tmp_path):
+    (tmp_path / "c.yaml").write_text(
+        "model: {encoders: {photo: {type: SmallCNN, channels: [8]}}, fusion: {type: mean},"
+        " head: {type: Classification}, processors: {photo: {type: ImageProcessor, size: 8}}}\n"
+        "data: {train: pics/train, valid: pics/val}\n"
+        "training: {epochs: 1, batch_size: 4, lr: 1e-3, seed: 0, device: cpu}\noutput: run\n"
+    )
+    run, scores, answers = tmp_path / "run", tmp_path / "s.json", tmp_path / "a.csv"
+    for words in (
+        ["train", tmp_path / "c.yaml"],
+        ["evaluate", run, classes / "val", "--json", scores],
+        ["predict", run, classes / "val", "--out", answers],
+    ):
+        done = CliRunner().invoke(app, [str(word) for word in words])
+        assert done.exit_code == 0, done.output
+    assert MultimodalModel.from_pretrained(run).classes == ["10", "cat", "dog"]
+    with answers.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    right = [row["label"] == row["id"].split("/")[0] for row in rows]
+    assert json.loads(scores.read_text())["scores"]["accuracy"] == pytest.approx(np.mean(right))
+    split = CliRunner().invoke(app, ["train", str(tmp_path / "c.yaml"), "--set", f"data.train={classes}"])
+    assert split.exit_code == 1 and "are splits and no classes" in split.output
