@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -15,3 +18,24 @@ def digest(*key: object) -> int:
 def stream(*key: object) -> np.random.Generator:
     """A random generator that depends on `key` only, so that no draw depends on the order of the others."""
     return np.random.default_rng(digest(*key))
+
+
+@contextmanager
+def seeded(*key: object) -> Iterator[None]:
+    """Make what torch (on the CPU), numpy and `random` draw inside depend on `key` only.
+
+    Afterwards all three go on where they were before.
+    """
+    import torch
+
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    seed = digest(*key)
+    torch.default_generator.manual_seed(seed >> 1)  # not torch.manual_seed, which seeds the GPUs, too
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        random.setstate(states[2])

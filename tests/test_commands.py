@@ -370,7 +370,10 @@ BAD = {
         ["model.classes=[bad, great]"],
         ["data.train: row 1", "train.csv", "'good'", "bad, great"],
     ),
-    "words for numbers": (["model.head={type: Regression}"], ["data.train: row 0", "'bad'", "1 numbers"]),
+    "words for numbers": (
+        ["model.head={type: Regression}"],
+        ["data.train: row 0", "'bad'", "a finite number"],
+    ),
     "processor of another modality": (
         ["model.processors.image.type=AudioProcessor"],
         ["model.processors.image.type is 'AudioProcessor'", "ImageProcessor"],
@@ -383,7 +386,7 @@ BAD = {
         ["model.processors.text={type: WordProcessor, vocabulary: {min_count: 99}}"],
         ["model.processors.text: ", "min_count=99"],
     ),
-    "no file": (["data.train=trian.csv"], ["data.train: ", "no such file", "trian.csv"]),
+    "no file": (["data.train=trian.csv"], ["data.train: ", "no CSV file", "trian.csv"]),
     "no shards": (["data.train=shards-*.tar"], ["data.train: ", "no shards", "shards-*.tar"]),
     "no labels": (["data.valid=unlabelled.csv"], ["data.valid: ", "text, image, audio", "labels"]),
     "a column that is missing": (

@@ -13,7 +13,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from mmbook import MultimodalModel, Trainer, collate
-from mmbook.app.labelled import files_dataset
+from mmbook.app.config_data import files_dataset
 from mmbook.app.predict import predict_files, predict_to_csv
 from mmbook.data import FilesSkipped
 from mmbook.encoders import Bert, MelCNN, SmallCNN
@@ -218,7 +218,7 @@ def test_the_mode_of_the_model_stays(folder, model):
 
 def test_the_dataset_scores_as_the_predictions_do(folder, model):
     source = everything(folder, "all.csv")
-    data = files_dataset(folder / "model", source)
+    data = files_dataset(model, source)
     assert [row["labels"] for row in data] == [1, 2, 0, 1, 2, 0, 1], "names first, then numbers"
     assert [row["id"] for row in data] == list(range(len(TEXTS)))
     trainer = Trainer(model, data, epochs=1, batch_size=4, lr=1e-3, seed=0, device="cpu", progress=False)

@@ -15,7 +15,9 @@ import torch
 from PIL import Image, ImageFile
 
 from mmbook.data import FilesSkipped, ShardDataset, Skipped, index_shards, write_shards
-from mmbook.data.shard_members import Labels, RawSample, packed, row_of
+from mmbook.data.labels import Labels
+from mmbook.data.shard_format import RawSample, packed
+from mmbook.data.shards import row_of
 from mmbook.preprocess import AudioProcessor, ImageProcessor
 
 SEEDS = range(5)
@@ -497,6 +499,15 @@ def test_a_member_without_a_key_is_named_and_its_neighbours_are_read(folder, who
     write_tar(shard, [("README", b"hello"), *members, ("__about__/made.txt", b"by hand")])
     ids, skipped = read(folder, whole)
     assert ids == set(whole) and [path for path, _ in skipped] == [f"{shard.name}/README"]
+
+
+def test_what_macos_puts_beside_each_file_is_passed_over(folder, whole):
+    for shard in folder.glob("*.tar"):
+        members = [(f"{k}.{s}", content) for k, p in grouped(shard).items() for s, content in p.items()]
+        write_tar(shard, [pair for n, c in members for pair in ((f"._{n}", b"\0\5\x16\7"), (n, c))])
+    ids, skipped = read(folder, whole)
+    assert ids == set(whole) and not skipped
+    assert index_shards(folder).samples == len(whole)
 
 
 def test_one_fault_a_batch_smaller_and_no_batch_shifted(folder, whole):

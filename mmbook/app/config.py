@@ -23,7 +23,7 @@ import torch
 from torch.utils.data import Dataset
 
 from mmbook.app.config_check import Option, Problems, options_of
-from mmbook.app.config_data import Shards, Table, open_data
+from mmbook.app.config_data import Files, Shards, open_data
 from mmbook.app.config_file import read_yaml
 from mmbook.app.config_model import build_model, checked_model
 from mmbook.app.config_output import CHECKPOINTS, check_output, effective_config, resolve_tokenizers
@@ -69,7 +69,8 @@ def read_run(path: str | Path, changes: Sequence[str] = (), resume: bool = False
     """The run that a configuration describes.
 
     Relative paths in it, and in `changes`, are relative to its folder. ``data.train`` and ``data.valid`` are
-    each a CSV, as `mmbook.app.labelled.files_dataset` reads it, or a folder or pattern of tar shards.
+    each a CSV, as `mmbook.data.Table` reads it, a folder with one for each class (`mmbook.data.Folder`), or a
+    folder or pattern of tar shards.
     ``data.keep`` holds what a CSV names in memory; ``data.buffer`` is that of `mmbook.data.ShardDataset`.
     ``model.classes`` names the classes in order; else the training labels say it. ``model`` may be
     ``{from: folder}``, to go on with a saved model.
@@ -118,7 +119,7 @@ def _below(base: Path, path: str) -> Path:
 
 def _checked_data(
     problems: Problems, given: Mapping[str, Any], base: Path
-) -> tuple[dict[str, Any], dict[str, Table | Shards]]:
+) -> tuple[dict[str, Any], dict[str, Files | Shards]]:
     """The section with its defaults, and what is at its paths."""
     data, sources = problems.options("data", given, DATA), {}
     for name in ("train", "valid"):
@@ -173,7 +174,7 @@ def _compare_settings(problems: Problems, settings: Mapping[str, Any], model: Mu
         problems.choice("training.monitor", settings["monitor"], ("loss", *scores))
 
 
-def _compare_modalities(problems: Problems, key: str, source: Table | Shards, names: Sequence[str]) -> None:
+def _compare_modalities(problems: Problems, key: str, source: Files | Shards, names: Sequence[str]) -> None:
     """Every modality of the data must have an encoder, and every encoder its modality."""
     if source.modalities is None or not names:
         return
@@ -191,7 +192,7 @@ def _compare_modalities(problems: Problems, key: str, source: Table | Shards, na
             )
 
 
-def _complete_head(problems: Problems, model: dict[str, Any], data: Table | Shards) -> None:
+def _complete_head(problems: Problems, model: dict[str, Any], data: Files | Shards) -> None:
     """Fill in what the labels say: classes and their number, or how many numbers a label has."""
     head, count = model["head"], "num_classes" if model["head"]["type"] == "Classification" else "num_targets"
     with problems.about("data.train"):

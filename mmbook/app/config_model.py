@@ -10,7 +10,7 @@ from typing import Any
 
 from mmbook import encoders
 from mmbook.app.config_check import Option, Problems, options_of
-from mmbook.app.config_data import Shards, Table
+from mmbook.app.config_data import Files, Shards
 from mmbook.fusion import FUSIONS, build_fusion
 from mmbook.heads import Classification, Regression
 from mmbook.models import MultimodalModel
@@ -153,7 +153,7 @@ def _innermost(encoder: Mapping[str, Any]) -> Mapping[str, Any]:
     return _innermost(inner) if isinstance(inner, dict) and inner else encoder
 
 
-def build_model(problems: Problems, config: Mapping[str, Any], data: Table | Shards) -> MultimodalModel:
+def build_model(problems: Problems, config: Mapping[str, Any], data: Files | Shards) -> MultimodalModel:
     """The model that a checked section describes, with random weights; faults stop it.
 
     Args:

@@ -43,7 +43,7 @@ def compared(model: MultimodalModel, data: Path, batch_size: int = 32) -> Compar
     these very samples. *only m* is the model's own answer when all other modalities are missing, so it falls
     behind a model of that modality alone, unless modalities were missing in training, too.
     """
-    from mmbook.app.labelled import files_dataset
+    from mmbook.app.config_data import files_dataset
     from mmbook.evaluate import Comparison, Missing, predict_logits
     from mmbook.evaluate.controls import prior
     from mmbook.evaluate.views import View

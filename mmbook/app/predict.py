@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -12,10 +13,12 @@ import typer
 from torch import Tensor
 from tqdm import tqdm
 
+from mmbook.app.config_data import class_names, processors_of
 from mmbook.app.console import opened, plainly
-from mmbook.app.read import item_readers, loaded, read_sample
-from mmbook.app.sources import FolderSource, open_source
-from mmbook.data import FilesSkipped
+from mmbook.data import FilesSkipped, Folder, open_files
+from mmbook.data.files import read_items
+from mmbook.data.kinds import Processor, file_reader, kinds_of
+from mmbook.data.tables import Sample
 from mmbook.heads import Classification, Regression
 from mmbook.modality import Modality, collate
 from mmbook.models import MultimodalModel
@@ -66,9 +69,12 @@ def answers(model: MultimodalModel, rows: Sequence[Mapping[str, Tensor]]) -> lis
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def class_names(model: MultimodalModel) -> list[str]:
-    """The model's classes; their numbers where it has no names."""
-    return model.classes or [str(k) for k in range(int(model.head.num_classes))]  # type: ignore[arg-type]
+def read_sample(sample: Sample, readers: Mapping[str, Processor]) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of a sample, and what is wrong with it: nothing, if the list is empty."""
+    if not sample.items:
+        return {}, [*sample.errors] or [f"nothing to read: each of {', '.join(readers)} is missing"]
+    row, bad = read_items(sample.items, readers)
+    return row, [*sample.errors, *(reason for _, reason in bad)]
 
 
 @torch.no_grad()
@@ -177,31 +183,39 @@ def _tables(
     """The table, a batch at a time."""
     import pandas as pd
 
-    model = loaded(model)
+    if not isinstance(model, MultimodalModel):
+        model = MultimodalModel.from_pretrained(str(model))
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     columns = ["id", *answer_columns(model), "error"]
-    listed = open_source(model, source)
-    if isinstance(listed, FolderSource) and listed.ignored:
-        warnings.warn(
-            f"{len(listed.ignored)} files of {source} are of a kind that the model does not read, such as "
-            f"{listed.ignored[0].name}",
-            FilesSkipped,
-            stacklevel=4,
-        )
-    if not len(listed):
+    listed, kinds = open_files(source), kinds_of(processors_of(model))
+    samples: Iterable[Sample]
+    if isinstance(listed, Folder):
+        samples = found = listed.samples(kinds)
+        count = len(found)
+        if ignored := listed.ignored(kinds):
+            warnings.warn(
+                f"{len(ignored)} files of {source} are of a kind that the model does not read, such as "
+                f"{ignored[0].name}",
+                FilesSkipped,
+                stacklevel=4,
+            )
+    else:
+        samples, count = listed.samples(kinds), len(listed)  # read as they come
+    if not count:
         raise ValueError(f"{source} has no rows below its header")
-    readers = item_readers(model.preprocess)
-    with tqdm(total=len(listed), unit="row", disable=None, leave=False) as bar:
-        for samples in listed.batches(batch_size):
-            read = [read_sample(sample, readers) for sample in samples]
-            found = iter(answers(model, [row for row, errors in read if not errors]))
+    readers = {name: file_reader(processor) for name, processor in model.preprocess.items()}
+    with tqdm(total=count, unit="row", disable=None, leave=False) as bar:
+        coming = iter(samples)
+        while batch := list(islice(coming, batch_size)):
+            read = [read_sample(sample, readers) for sample in batch]
+            predicted = iter(answers(model, [row for row, errors in read if not errors]))
             rows = [
-                {"id": sample.id, "error": "; ".join(errors)} | ({} if errors else next(found))
-                for sample, (_, errors) in zip(samples, read, strict=True)
+                {"id": sample.id, "error": "; ".join(errors)} | ({} if errors else next(predicted))
+                for sample, (_, errors) in zip(batch, read, strict=True)
             ]
             yield pd.DataFrame(rows, columns=columns)
-            bar.update(len(samples))
+            bar.update(len(batch))
 
 
 def predict(

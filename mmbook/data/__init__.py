@@ -1,12 +1,14 @@
-"""Datasets from your own arrays, files, tables and tar shards; rows are dicts by modality."""
+"""Datasets from your own arrays, tables, folders and tar shards; rows are dicts by modality."""
 
 from mmbook.data.arrays import ArrayDataset, from_arrays
 from mmbook.data.files import FileDataset, FilesSkipped, Skipped
+from mmbook.data.folders import Folder, open_files
 from mmbook.data.fsdd import FSDD
-from mmbook.data.shard_index import ShardIndex, index_shards
-from mmbook.data.shard_table import shard_csv
-from mmbook.data.shard_writer import write_shards
-from mmbook.data.shards import ShardDataset
+from mmbook.data.labels import Labels
+from mmbook.data.shard_format import ShardIndex
+from mmbook.data.shard_writer import shard_csv, write_shards
+from mmbook.data.shards import ShardDataset, index_shards
+from mmbook.data.tables import Table, labelled_files
 from mmbook.moved import moved_names
 
 __all__ = [
@@ -14,11 +16,16 @@ __all__ = [
     "ArrayDataset",
     "FileDataset",
     "FilesSkipped",
+    "Folder",
+    "Labels",
     "ShardDataset",
     "ShardIndex",
     "Skipped",
+    "Table",
     "from_arrays",
     "index_shards",
+    "labelled_files",
+    "open_files",
     "shard_csv",
     "write_shards",
 ]

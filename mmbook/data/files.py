@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mmbook.data.kinds import Processor, file_reader, is_deterministic
+
 RESERVED = ("labels", "id")
+MOST_KEPT = 2**30  # bytes of tensors that a dataset holds in memory
 
 
 class Skipped(NamedTuple):
@@ -24,6 +27,26 @@ class FilesSkipped(UserWarning):
     """Some files could not be read and their rows were left out; ``dataset.skipped`` lists them."""
 
 
+def read_items(
+    items: Mapping[str, Any], readers: Mapping[str, Processor]
+) -> tuple[dict[str, Tensor], list[Skipped]]:
+    """What the readers make of the items of one sample, and those that they refuse.
+
+    Args:
+        items: modality -> path, or whatever else the reader takes; None where it is missing.
+        readers: of every modality. ``ValueError`` and ``OSError`` are taken for a bad file.
+    """
+    found, bad = {}, []
+    for name, item in items.items():
+        if item is None:
+            continue
+        try:
+            found[name] = readers[name](item)
+        except (ValueError, OSError) as error:
+            bad.append(Skipped(str(item), str(error)))
+    return found, bad
+
+
 class FileDataset(Dataset[dict[str, Any]]):
     """Rows of file paths, read by processors; row ``i`` is ``{name: Tensor, ..., "labels", "id"}``.
 
@@ -33,10 +56,13 @@ class FileDataset(Dataset[dict[str, Any]]):
 
     Args:
         rows: each ``{"image": path, "audio": path, "labels": ...}`` with any of the names of `processors`.
+            For a processor of text a str is the text itself, and a `pathlib.Path` a file with it.
         processors: ``{name: function}`` from a path to a tensor ``(T, ...)``, such as those of
             `mmbook.preprocess`. What they refuse with ``ValueError`` or ``OSError`` is a bad file.
-        keep: hold what was read in memory. Turn it off for data that do not fit: each access then reads the
-            files again.
+        keep: hold what was read in memory, up to `MOST_KEPT` bytes (1 GiB); what is beyond is read again at
+            each access. What a processor draws at random is never held, or an augmentation would be drawn
+            once for ever. One that is none of the package's, and has no attribute ``deterministic``, reads
+            each file twice when the dataset is made; where the results differ it draws.
         skipped: files that whoever listed the rows has left out already; they are reported with the others.
 
     Attributes:
@@ -50,7 +76,7 @@ class FileDataset(Dataset[dict[str, Any]]):
     def __init__(
         self,
         rows: Sequence[Mapping[str, Any]],
-        processors: Mapping[str, Callable[[Any], Tensor]],
+        processors: Mapping[str, Processor],
         keep: bool = True,
         skipped: Sequence[Skipped] = (),
     ) -> None:
@@ -61,29 +87,43 @@ class FileDataset(Dataset[dict[str, Any]]):
             if name not in self.processors and name not in RESERVED:
                 known = ", ".join(self.processors) or "none"
                 raise ValueError(f"rows hold {name!r}, but there are processors for {known}; add one")
+        self._readers = {name: file_reader(processor) for name, processor in self.processors.items()}
+        # modalities that are held in memory -> whether their processors must still be watched for draws
+        self._held = {name: not is_deterministic(p) for name, p in self.processors.items()} if keep else {}
+        self._kept: list[dict[str, Tensor]] = []  # of the first rows, as many as fit
+        self._bytes = 0
         self.rows: list[dict[str, Any]] = []
         self.skipped = list(skipped)
-        self._kept: list[dict[str, Any]] | None = [] if keep else None
         for row in rows:
             self._try(dict(row))
         self._report(len(rows))
 
     def _try(self, row: dict[str, Any]) -> None:
         """Take `row` in, or note which of its files is bad."""
-        found, bad = {}, []
-        for name, path in self._paths(row).items():
-            try:
-                found[name] = self.processors[name](path)
-            except (ValueError, OSError) as error:
-                bad.append(Skipped(os.fspath(path), str(error)))
+        items = self._items(row)
+        found, bad = read_items(items, self._readers)
         self.skipped += bad
-        if not bad:
-            self.rows.append(row)
-            if self._kept is not None:
-                self._kept.append(found)
+        if bad:
+            return
+        if self._held and len(self._kept) == len(self.rows):  # all rows so far did fit
+            for name in [name for name in found if self._held.get(name)]:
+                if not torch.equal(found[name], self._readers[name](items[name])):
+                    self._drop(name)
+            held = {name: value for name, value in found.items() if name in self._held}
+            size = sum(value.nbytes for value in held.values())
+            if self._bytes + size <= MOST_KEPT:
+                self._kept.append(held)
+                self._bytes += size
+        self.rows.append(row)
 
-    def _paths(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: path for name, path in row.items() if name in self.processors and path is not None}
+    def _drop(self, name: str) -> None:
+        """Hold nothing of a modality any more."""
+        del self._held[name]
+        for kept in self._kept:
+            self._bytes -= kept.pop(name).nbytes if name in kept else 0
+
+    def _items(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: item for name, item in row.items() if name in self.processors and item is not None}
 
     def _report(self, count: int) -> None:
         if not self.skipped:
@@ -102,10 +142,10 @@ class FileDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = range(len(self))[index]  # IndexError where it should be, and negative indices
         row = self.rows[index]
-        found = (
-            {name: self.processors[name](path) for name, path in self._paths(row).items()}
-            if self._kept is None
-            else self._kept[index]
-        )
+        kept = self._kept[index] if index < len(self._kept) else {}
+        found = {
+            name: kept[name] if name in kept else self._readers[name](item)
+            for name, item in self._items(row).items()
+        }
         labels = {"labels": row["labels"]} if "labels" in row else {}
         return {**found, **labels, "id": row.get("id", index)}

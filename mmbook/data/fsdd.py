@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmbook.book.datasets.spoken_digits import RATE, WORDS
 from mmbook.data.files import FileDataset, Skipped
 from mmbook.preprocess import AudioProcessor
 
 NAME = re.compile(r"(?P<digit>\d+)_(?P<speaker>[^_]+)_(?P<take>\d+)\.wav", re.IGNORECASE)
+RATE = 16_000  # Hz
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 UPSTREAM = "https://github.com/Jakobovski/free-spoken-digit-dataset"
 
 

@@ -5,35 +5,26 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmbook.data.files import FileDataset, FilesSkipped, Skipped
-from mmbook.data.shard_index import FILE, Shard, ShardIndex
-from mmbook.data.shard_members import Labels, packed, suffix_of
+from mmbook.data.files import RESERVED, FileDataset, FilesSkipped, Skipped
+from mmbook.data.kinds import KINDS
+from mmbook.data.labels import Labels
+from mmbook.data.shard_format import INDEX, Shard, ShardIndex, packed, suffix_of
+from mmbook.data.tables import Table
+from mmbook.seeding import stream
 
-RESERVED = ("labels", "id")
 LONGEST_KEY = 60  # bytes; a tar's header has room for 100, and the suffix needs some
 
 
 class Written(NamedTuple):
-    """What `write_shards` has done.
-
-    Attributes:
-        contents: the index of the folder.
-        skipped: ``(path, reason)`` of each file that made its row be left out.
-    """
+    """What `write_shards` has done: the index of the folder, and the files that made a row be left out."""
 
     contents: ShardIndex
     skipped: list[Skipped]
-
-
-class _Sample(NamedTuple):
-    key: str
-    number: int
-    labels: Any
-    parts: dict[str, bytes]
 
 
 def write_shards(
@@ -63,8 +54,7 @@ def write_shards(
             An id that is a string becomes the key, one that is an integer is kept as a number too; rows
             without one are numbered. Labels are integers from 0 for classes, or a float or a list of them.
         folder: where to; must not exist yet, or be empty.
-        per_shard: most samples in a shard.
-        max_bytes: most bytes in a shard; a single larger sample has one of its own.
+        per_shard, max_bytes: most samples and bytes in a shard; a larger sample has a shard of its own.
         prefix: what file names start with.
         classes: how many there are; the largest label and one, where not given.
         class_names: in order, in place of `classes`.
@@ -83,56 +73,80 @@ def write_shards(
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is not empty; remove it, or write to another folder")
-    reading = _Reading(tuple(text), len(class_names) if class_names is not None else classes)
+    samples = _Samples(tuple(text), len(class_names) if class_names is not None else classes)
     part = folder.absolute().with_name(f".{folder.absolute().name}.part")
     _clear(part)
     part.mkdir(parents=True)
-    samples = reading.samples(rows.rows if isinstance(rows, FileDataset) else rows)
-    shards = [
-        _written(shard, part / f"{prefix}-{number:06d}.tar")
-        for number, shard in enumerate(_cut(samples, per_shard, max_bytes))
-    ]
-    if not shards:
-        seen = f"; {reading.skipped[0].path}: {reading.skipped[0].reason}" if reading.skipped else ""
-        raise ValueError(f"there are no rows to write, {len(reading.skipped)} were left out{seen}")
-    index = reading.index(shards, class_names)
+    with _Tars(part / prefix, per_shard, max_bytes) as tars:
+        for number, row in enumerate(rows.rows if isinstance(rows, FileDataset) else rows):
+            sample = samples.of(row, number)
+            if sample is not None:
+                tars.write(*sample)
+    if not tars.counts:
+        seen = f"; {samples.skipped[0].path}: {samples.skipped[0].reason}" if samples.skipped else ""
+        raise ValueError(f"there are no rows to write, {len(samples.skipped)} were left out{seen}")
+    shards = [Shard(path.name, count, path.stat().st_size) for path, count in tars.counts.items()]
+    index = samples.index(shards, class_names)
     index.save(part)
     if folder.exists():
         folder.rmdir()
     part.rename(folder)
-    if reading.skipped:
+    if samples.skipped:
         warnings.warn(
-            f"{len(reading.skipped)} rows were left out, such as that of {reading.skipped[0].path}: "
-            f"{reading.skipped[0].reason}",
+            f"{len(samples.skipped)} rows were left out, such as that of {samples.skipped[0].path}: "
+            f"{samples.skipped[0].reason}",
             FilesSkipped,
             stacklevel=2,
         )
-    return Written(index, reading.skipped)
+    return Written(index, samples.skipped)
 
 
-class _Reading:
-    """Rows to samples, checking what they must have in common."""
+class _Tars(ExitStack):
+    """Tars of a limited size, one after the other; `counts` says how many samples each has."""
+
+    def __init__(self, prefix: Path, per_shard: int, max_bytes: int) -> None:
+        super().__init__()
+        self.prefix, self.per_shard, self.max_bytes = prefix, per_shard, max_bytes
+        self.counts: dict[Path, int] = {}
+        self.size = 0
+        self.tar: Any = None
+
+    def write(self, key: str, about: bytes, parts: Mapping[str, bytes]) -> None:
+        from webdataset import TarWriter
+
+        size, path = sum(map(len, parts.values())), next(reversed(self.counts), None)
+        if path is None or self.counts[path] == self.per_shard or self.size + size > self.max_bytes:
+            self.close()
+            path = self.prefix.with_name(f"{self.prefix.name}-{len(self.counts):06d}.tar")
+            file = self.enter_context(path.open("wb"))
+            # without a time of writing, so that equal rows give equal bytes
+            self.tar = self.enter_context(TarWriter(file, encoder=False, mtime=0))
+            self.counts[path], self.size = 0, 0
+        self.tar.write({"__key__": key, "json": about, **parts})
+        self.counts[path], self.size = self.counts[path] + 1, self.size + size
+
+
+class _Samples:
+    """Rows to key, json and members, checking what they must have in common."""
 
     def __init__(self, text: tuple[str, ...], classes: int | None) -> None:
         self.text, self.classes = text, classes
         self.skipped: list[Skipped] = []
         self.largest = -1
         self.rule: Labels | None = None
-        self.width: int | None = None  # of a list of numbers
         self.keys: set[str] = set()
         self.names: set[str] = set()
 
-    def samples(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[_Sample]:
-        for number, row in enumerate(rows):
-            sample = _Sample(*self._key(row.get("id"), number), self._label(row.get("labels"), number), {})
-            try:
-                for name, value in row.items():
-                    if name not in RESERVED and value is not None:
-                        sample.parts.update([self._member(name, value, number)])
-            except OSError as error:
-                self.skipped.append(Skipped(os.fspath(error.filename), error.strerror or "cannot be read"))
-                continue
-            yield sample
+    def of(self, row: Mapping[str, Any], number: int) -> tuple[str, bytes, dict[str, bytes]] | None:
+        """The sample; None for a row that is left out, its file in `skipped`."""
+        key, label = self._key(row.get("id"), number), self._label(row.get("labels"), number)
+        items = {k: value for k, value in row.items() if k not in RESERVED and value is not None}
+        try:
+            parts = dict(self._member(name, value, number) for name, value in items.items())
+        except OSError as error:
+            self.skipped.append(Skipped(os.fspath(error.filename), error.strerror or "cannot be read"))
+            return None
+        return key, packed(row["id"] if type(row.get("id")) is int else number, label, parts), parts
 
     def index(self, shards: Sequence[Shard], class_names: Sequence[str] | None) -> ShardIndex:
         kind = self.rule.kind if self.rule else "none"
@@ -140,7 +154,7 @@ class _Reading:
         names = None if class_names is None else tuple(class_names)
         return ShardIndex(tuple(shards), tuple(sorted(self.names)), kind, classes, names, stated=True)
 
-    def _key(self, given: Any, number: int) -> tuple[str, int]:
+    def _key(self, given: Any, number: int) -> str:
         given = number if given is None else given
         key = f"{given:09d}" if type(given) is int else str(given)
         if not re.fullmatch(r"[\w-]+", key) or key.startswith("__") or len(key.encode()) > LONGEST_KEY:
@@ -151,7 +165,7 @@ class _Reading:
         if key in self.keys:
             raise ValueError(f"row {number} has the id {given!r}, as a row before it; give each its own")
         self.keys.add(key)
-        return key, given if type(given) is int else number
+        return key
 
     def _label(self, value: Any, number: int) -> Any:
         """`value` as plain numbers, if it is of the kind of those before."""
@@ -164,18 +178,12 @@ class _Reading:
         if value is None:
             return None
         try:
-            self.rule.checked(value)
+            label = self.rule.checked(value)
         except ValueError as error:
-            raise ValueError(f"row {number}: {error}") from error
-        width = len(value) if isinstance(value, list) else 0
-        self.width = width if self.width is None else self.width
-        if width != self.width:
-            raise ValueError(
-                f"row {number} has labels {value!r}, {width} numbers and not {self.width} as before"
-            )
-        if self.rule.kind == "class":
-            self.largest = max(self.largest, value)
-        return value
+            raise ValueError(f"row {number}: {error}, as in the first row") from error
+        if isinstance(label, int):
+            self.largest = max(self.largest, label)
+        return label
 
     def _member(self, name: str, value: Any, number: int) -> tuple[str, bytes]:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
@@ -196,42 +204,65 @@ class _Reading:
         return suffix, content
 
 
-def _cut(samples: Iterator[_Sample], per_shard: int, max_bytes: int) -> Iterator[Iterator[_Sample]]:
-    """The stream of samples as one stream a shard, which must be read to its end before the next."""
-    waiting = next(samples, None)
-
-    def shard() -> Iterator[_Sample]:
-        nonlocal waiting
-        count = size = 0
-        while waiting is not None and count < per_shard:
-            more = sum(len(content) for content in waiting.parts.values())
-            if count and size + more > max_bytes:
-                return
-            count, size, sample = count + 1, size + more, waiting
-            yield sample
-            waiting = next(samples, None)
-
-    while waiting is not None:
-        yield shard()
-
-
-def _written(samples: Iterable[_Sample], path: Path) -> Shard:
-    from webdataset import TarWriter
-
-    count = 0
-    with path.open("wb") as file, TarWriter(file, encoder=False, mtime=0) as tar:  # equal rows, equal bytes
-        for sample in samples:
-            about = packed(sample.number, sample.labels, sample.parts)
-            tar.write({"__key__": sample.key, "json": about, **sample.parts})
-            count += 1
-    return Shard(path.name, count, path.stat().st_size)
-
-
 def _clear(part: Path) -> None:
     """Remove what a broken run has left; anything else in there is not ours, and stays."""
     if not part.exists():
         return
     for path in part.iterdir():
-        if re.fullmatch(r"[\w-]+-\d{6}\.tar", path.name) or path.name in (FILE, f"{FILE}.part"):
+        if re.fullmatch(r"[\w-]+-\d{6}\.tar", path.name) or path.name in (INDEX, f"{INDEX}.part"):
             path.unlink()
     part.rmdir()
+
+
+def shard_csv(
+    source: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    columns: Sequence[str] | None = None,
+    prefix: str = "train",
+    per_shard: int = 1000,
+    max_bytes: int = 2**30,
+    seed: int | None = 0,
+) -> Written:
+    """Write the files that a CSV names into shards, as the command ``mmbook shard`` does.
+
+    What a cell means is said in `mmbook.data.tables.Table`, and what labels are in `Labels.of_cells`; words
+    become classes in the order of the alphabet, with their names in the index. Nothing is written if a row
+    has too many or too few cells.
+
+    Args:
+        source: the table, with columns text, image, audio, video, and, where there are, labels and id.
+        folder: where to write; must not exist yet, or be empty.
+        columns: names of the modalities, where they are others than those four. The table's further columns
+            are then passed over. A name that begins with "text" holds texts.
+        prefix, per_shard, max_bytes: as in `write_shards`.
+        seed: of the order in which the rows are dealt to shards, since a reader mixes only neighbours; None
+            keeps the table's own. The id of a row without one is its number in the table, counted from 0.
+
+    Raises:
+        ValueError: what `Table`, `Labels.of_cells` and `write_shards` refuse; a row with an error.
+    """
+    table = Table(source)
+    kinds = {name: "text" if name.startswith("text") else name for name in columns or KINDS}
+    missing = [name for name in columns or () if name not in table.header]
+    if missing:
+        raise ValueError(f"{source} has the columns {', '.join(table.header)}, and none called {missing[0]}")
+    labels = table.labels() if "labels" in table.header else Labels("none")
+    rows = []
+    for number, sample in enumerate(table.samples(kinds, others=columns is not None)):
+        if sample.errors:
+            raise ValueError(f"{sample.place}: {'; '.join(sample.errors)}")
+        label = {} if labels.kind == "none" else {"labels": labels.read(sample.labels or "")}
+        rows.append({**sample.items, **label, "id": number if sample.id == str(number) else sample.id})
+    if seed is not None:
+        rows = [rows[i] for i in stream("csv", seed).permutation(len(rows))]
+    return write_shards(
+        rows,
+        folder,
+        per_shard=per_shard,
+        max_bytes=max_bytes,
+        prefix=prefix,
+        classes=labels.classes,
+        class_names=labels.names or None,
+        text=[name for name, kind in kinds.items() if kind == "text"],
+    )

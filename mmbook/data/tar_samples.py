@@ -1,8 +1,9 @@
 """The samples of one tar shard, read front to back, with a name for everything that is not there.
 
-Python's `tarfile`, and WebDataset with it, takes the first header that it cannot read for the end of the
-archive: one bad byte in a header, or a hole of zeros, and the rest of the shard is gone without a word. Here
-the reader looks for the next header, and says between which bytes there was none.
+Python's `tarfile`, and the webdataset library with it, takes the first header that it cannot read for the
+end of the archive: one bad byte in a header, or a hole of zeros, and the rest of the shard is gone without a
+word. (Of 846 damaged shards that lost a sample webdataset 1.0.2 named none, and of 400 cut off 246.) Here
+tarfile is made to look for the next header, and what lies between is named.
 """
 
 from __future__ import annotations
@@ -11,19 +12,14 @@ import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from mmbook.data.files import Skipped
-from mmbook.data.shard_members import RawSample, stated_members, unpacked
+from mmbook.data.shard_format import RawSample, stated_members, unpacked
 
-BLOCK = 512  # a header has one block, and every member is filled up to whole ones
-_ABOUT_THE_SHARD = re.compile(r"__[^/]*__($|/)")  # members that WebDataset passes over, too
-_BARE = (
-    *(tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE),
-    *(tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE),
-)
-# Entries that hold the name of the next one, where it is too long for a header: GNU's way and that of POSIX.
-_LONG_NAME = {tarfile.GNUTYPE_LONGNAME: rb"([^\0]+)", tarfile.XHDTYPE: rb"(?s:.*?)\d+ path=([^\n]+)\n"}
+BLOCK = 512  # a header has one block, and members are filled up to whole ones
+# What WebDataset passes over, too, and what macOS puts beside each file.
+_ABOUT_THE_SHARD = re.compile(r"__[^/]*__($|/)|(.*/)?\._")
 
 
 class NotAShard(ValueError):
@@ -54,37 +50,44 @@ def members(path: Path) -> Iterator[Member | Gap]:
 
     An archive ends with blocks of zeros. Where there is none, it ends with a last `Gap`.
     """
-    at, gap, zeros, name = 0, None, True, None  # gap: since which byte there was no header
+    end = 0  # of what was read so far
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            while at + BLOCK <= size:
-                file.seek(at)
-                block = file.read(BLOCK)
-                info = _header(block)
-                if info is None:
-                    gap, zeros = (at, True) if gap is None else (gap, zeros)
-                    zeros, at = zeros and not any(block), at + BLOCK
-                    continue
-                if gap is not None:
-                    yield Gap(f"bytes {gap} to {at} of the tar are damaged", last=False)
-                    gap, name = None, None
-                start, at = at + BLOCK, at + BLOCK + _filled(info)
-                if start + info.size > size and at > start:
-                    yield Gap(f"the tar breaks off at byte {size}, inside {name or info.name}", last=True)
+            while found := _next(file, end, size):
+                info, start = found[0], end
+                if info.offset > start:
+                    yield Gap(f"bytes {start} to {info.offset} of the tar are damaged", last=False)
+                end = found[1]
+                if info.offset_data + info.size > size and end > info.offset_data:
+                    yield Gap(f"the tar breaks off at byte {size}, inside {info.name}", last=True)
                     return
-                if info.type in _LONG_NAME:  # the name of the next member, too long for its header
-                    found = re.match(_LONG_NAME[info.type], file.read(info.size))
-                    name = found[1].decode("utf-8", "surrogateescape") if found else name
-                elif info.isreg():
-                    yield Member(name or info.name, file.read(info.size))
-                    name = None
-            file.seek(min(at, size))
-            zeros = zeros if gap is not None else at < size
-            if not zeros or any(file.read()):
-                yield Gap(f"the tar breaks off at byte {size if gap is None else gap}", last=True)
+                if info.isreg():
+                    file.seek(info.offset_data)
+                    yield Member(info.name, file.read(info.size))
+            file.seek(min(end, size))
+            if end >= size or any(map(any, iter(lambda: file.read(2**20), b""))):
+                at = size if size - end < BLOCK else end  # less than a header is left, or what is none
+                yield Gap(f"the tar breaks off at byte {at}", last=True)
     except OSError as error:
-        yield Gap(f"the tar cannot be read beyond byte {at}: {error.strerror or error}", last=True)
+        yield Gap(f"the tar cannot be read beyond byte {end}: {error.strerror or error}", last=True)
+
+
+def _next(file: IO[bytes], at: int, size: int) -> tuple[tarfile.TarInfo, int] | None:
+    """The next header at `at` or behind it, and where its content ends; None if there is no more."""
+    while at + BLOCK <= size:
+        file.seek(at)
+        try:  # tarfile itself goes on to the next header, if it is told that zeros are no end
+            tar = tarfile.TarFile(fileobj=file, ignore_zeros=True)
+            info = tar.next()
+            if info is None:
+                return None
+            if info.size >= 0 and tar.offset > info.offset:
+                return info, tar.offset
+            at = info.offset_data
+        except (tarfile.TarError, ValueError):  # a long name without its file, or what is no name
+            at = max(at + BLOCK, file.tell() // BLOCK * BLOCK)
+    return None
 
 
 def is_shard(path: Path) -> bool:
@@ -201,16 +204,3 @@ class _Coming:
             if suffix not in wanted:
                 return suffix, "the member is unexpected: the json does not state it"
         return "", ""
-
-
-def _header(block: bytes) -> tarfile.TarInfo | None:
-    try:
-        info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except tarfile.HeaderError:
-        return None
-    return info if info.size >= 0 else None
-
-
-def _filled(info: tarfile.TarInfo) -> int:
-    """How many bytes follow the header; links and folders have no content, whatever size they state."""
-    return 0 if info.type in _BARE else -(-info.size // BLOCK) * BLOCK

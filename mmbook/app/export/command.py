@@ -45,16 +45,17 @@ def real_batch(model: MultimodalModel, source: Path, size: int) -> dict[str, Ten
     Raises:
         ValueError: there are none.
     """
-    from mmbook.app.read import item_readers, read_sample
-    from mmbook.app.sources import open_source
+    from mmbook.app.predict import read_sample
+    from mmbook.data import open_files
+    from mmbook.data.kinds import file_reader, kinds_of
     from mmbook.modality import collate
 
     rows: list[dict[str, Tensor]] = []
-    readers = item_readers(model.preprocess)
-    for samples in open_source(model, source).batches(size):
-        for row, errors in (read_sample(sample, readers) for sample in samples):
-            if not errors and set(row) == set(model.encoders):
-                rows.append(row)
+    readers = {name: file_reader(processor) for name, processor in model.preprocess.items()}
+    for sample in open_files(source).samples(kinds_of(model.preprocess)):
+        row, errors = read_sample(sample, readers)
+        if not errors and set(row) == set(model.encoders):
+            rows.append(row)
         if len(rows) >= size:
             break
     if not rows:
