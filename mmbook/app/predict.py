@@ -5,14 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-import typer
 from torch import Tensor
 from tqdm import tqdm
 
-from mmbook.app.console import opened, plainly
 from mmbook.app.read import item_readers, loaded, read_sample
 from mmbook.app.sources import FolderSource, open_source
 from mmbook.data import FilesSkipped
@@ -202,15 +200,3 @@ def _tables(
             ]
             yield pd.DataFrame(rows, columns=columns)
             bar.update(len(samples))
-
-
-def predict(
-    model: Annotated[str, typer.Argument(help="Folder where the model is saved.")],
-    source: Annotated[Path, typer.Argument(help="CSV of texts and paths; or a folder of files.")],
-    out: Annotated[Path, typer.Option(help="CSV to write.")] = Path("predictions.csv"),
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples a forward pass.")] = 32,
-) -> None:
-    """Write a table with the model's answer for each sample, and the reason where there is none."""
-    with plainly():
-        written = predict_to_csv(opened(model), source, out, batch_size)
-        typer.echo(f"{written.rows - written.failed} of {written.rows} samples predicted: {written.file}")
