@@ -101,7 +101,7 @@ MODULES = {
     "mmbook.train.config_data": "mmbook.app.config_data",
     "mmbook.train.config_file": "mmbook.app.schema",
     "mmbook.train.config_model": "mmbook.app.spec",
-    "mmbook.train.config_output": "mmbook.app.spec",
+    "mmbook.train.config_output": "mmbook.app.run_folder",
     "mmbook.train.cost_model": "mmbook.book.written.cost_model",
     "mmbook.train.memory": "mmbook.book.written.memory",
     "mmbook.train.steps": "mmbook.book.written.optimizers",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import inspect
 import re
 import types
@@ -27,7 +26,6 @@ WORDS: dict[Any, str] = {
     dict: "a mapping",
     Any: "any value",
 }
-MARK = "# Written by mmbook train for the run in this folder; to change it, copy it. "
 
 
 class ConfigError(ValueError):
@@ -240,29 +238,6 @@ def _change(config: dict[str, Any], change: str) -> None:
     config[last] = value
 
 
-def write_yaml(config: Mapping[str, Any], path: Path) -> None:
-    """Write a configuration in one step, under a line by which `is_ours` knows it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    text = yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    part.write_text(f"{MARK}{_digest(text)}\n{text}", encoding="utf-8")
-    part.replace(path)
-
-
-def is_ours(path: Path) -> bool:
-    """Whether `write_yaml` wrote a file, and nobody has changed it since."""
-    first, _, text = path.read_text(encoding="utf-8", errors="replace").partition("\n")
-    return first == f"{MARK}{_digest(text)}"
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def flat(config: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key as a dotted path, with its value."""
-    for name, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{start}{name}.")
-        else:
-            yield f"{start}{name}", value
+def yaml_of(config: Mapping[str, Any]) -> str:
+    """A configuration as text that `read_yaml`, and any other reader, takes for the same."""
+    return yaml.dump(dict(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True)

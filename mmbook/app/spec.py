@@ -31,6 +31,7 @@ from torch.utils.data import Dataset
 
 from mmbook import encoders
 from mmbook.app.config_data import open_data
+from mmbook.app.run_folder import CHECKPOINTS, faults_of_output
 from mmbook.app.saved import saved_model
 from mmbook.app.schema import (
     ConfigError,
@@ -39,17 +40,13 @@ from mmbook.app.schema import (
     arguments,
     checked,
     choose,
-    flat,
-    is_ours,
     read_yaml,
     section_of,
-    write_yaml,
 )
 from mmbook.evaluate.metrics import CLASSIFICATION, REGRESSION
 from mmbook.fusion import FUSIONS, build_fusion
 from mmbook.heads import Classification, Regression
 from mmbook.models import MultimodalModel
-from mmbook.models.saving import CONFIG, WEIGHTS
 from mmbook.preprocess import (
     AudioProcessor,
     ImageProcessor,
@@ -59,7 +56,6 @@ from mmbook.preprocess import (
     vocabulary_of,
 )
 from mmbook.registry import REGISTRY, find_class
-from mmbook.train.checkpoint import PREFIX
 from mmbook.train.optimizer import build_optimizer
 from mmbook.train.settings import Settings
 
@@ -80,10 +76,6 @@ TOLD: dict[str, tuple[type, Callable[[Any], Any]]] = {
 }
 # Class methods that make an encoder with trained weights, in a configuration as "Bert.minilm".
 PRETRAINED = ("minilm", "pretrained", "from_pretrained")
-RUN_FILE, CHECKPOINTS = "run.yaml", "training"  # in the output folder
-EARLIER_RUN_FILE = "config.yaml"  # version 0.1
-# What may differ when a run goes on.
-FREE = (*(f"training.{name}" for name in Settings.FREE), "data.keep", "output")
 
 
 @dataclass
@@ -106,12 +98,6 @@ class Run:
     settings: dict[str, Any]
     output: Path
     effective: dict[str, Any]
-
-    def write(self) -> None:
-        """Write `effective` as ``run.yaml`` into `output`; not over a file that somebody has changed."""
-        file = self.output / RUN_FILE
-        if not file.exists() or is_ours(file):
-            write_yaml(self.effective, file)
 
 
 def read_run(path: str | Path, changes: Sequence[str] = (), resume: bool = False) -> Run:
@@ -163,7 +149,7 @@ def read_run(path: str | Path, changes: Sequence[str] = (), resume: bool = False
     _compare_settings(faults, settings, model)
     effective = copy.deepcopy(config) | {"output": "."}
     _resolve(effective, lambda path: Path(os.path.relpath(path, output)).as_posix())
-    _check_output(faults, output, effective, resume)
+    faults += faults_of_output(output, effective, resume)
     sets: dict[str, Dataset] = {}
     for name, source in sources.items():
         with faults.about(f"data.{name}"):
@@ -172,12 +158,6 @@ def read_run(path: str | Path, changes: Sequence[str] = (), resume: bool = False
     faults.stop()
     settings = settings | {"output_dir": output / CHECKPOINTS, "resume": resume}
     return Run(model, sets["train"], sets.get("valid"), settings, output, effective)
-
-
-def run_config(folder: Path) -> dict[str, Any]:
-    """The configuration of the run in a folder, with paths relative to it; empty where there is none."""
-    files = [folder / name for name in (RUN_FILE, EARLIER_RUN_FILE) if (folder / name).is_file()]
-    return read_yaml(files[0]) if files else {}
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -387,18 +367,16 @@ def _compare_modalities(faults: Faults, key: str, source: Any, names: Sequence[s
     """Every modality of the data must have an encoder, and every encoder its modality."""
     if source.modalities is None or not names:
         return
-    for name in source.modalities:
-        if name not in names:
-            faults.append(
-                f"{key}: {source.path} has {name!r}, which no encoder reads; there are encoders for "
-                f"{', '.join(names)}. Add model.encoders.{name}, or leave it out of the data"
-            )
-    for name in names:
-        if name not in source.modalities:
-            faults.append(
-                f"model.encoders.{name}: {source.path} has no {name!r}, only {', '.join(source.modalities)}. "
-                f"Add it, or remove the encoder"
-            )
+    for name in [name for name in source.modalities if name not in names]:
+        faults.append(
+            f"{key}: {source.path} has {name!r}, which no encoder reads; there are encoders for "
+            f"{', '.join(names)}. Add model.encoders.{name}, or leave it out of the data"
+        )
+    for name in [name for name in names if name not in source.modalities]:
+        faults.append(
+            f"model.encoders.{name}: {source.path} has no {name!r}, only {', '.join(source.modalities)}. Add "
+            f"it, or remove the encoder"
+        )
 
 
 def _complete_head(faults: Faults, model: dict[str, Any], data: Any) -> None:
@@ -476,29 +454,3 @@ def _made(config: Any, processor: Any) -> Any:
     options = {name: _made(value, processor) for name, value in config.items() if name != "type"}
     options |= {name: TOLD[name][1](processor) for name in arguments(maker) if name in TOLD}
     return maker(**options)
-
-
-def _check_output(faults: Faults, output: Path, effective: Mapping[str, Any], resume: bool) -> None:
-    """A folder holds one run: go on with the same, or start where nothing is replaced."""
-    if not any((output / CHECKPOINTS).glob(f"{PREFIX}*")):
-        file = output / RUN_FILE
-        taken = [name for name in (CONFIG, WEIGHTS) if (output / name).exists()]
-        if file.exists() and not is_ours(file) and dict(flat(read_yaml(file))) != dict(flat(effective)):
-            taken.append(RUN_FILE)
-        if taken:
-            faults.append(
-                f"output is {output}, where {', '.join(taken)} would be replaced; give another, or move them"
-            )
-        return
-    if not resume:
-        faults.append(
-            f"output is {output}, which holds a run already; give --resume to go on with it, or another"
-        )
-        return
-    before, now = dict(flat(run_config(output))), dict(flat(effective))
-    for key in {**before, **now}:
-        if key not in FREE and before.get(key) != now.get(key):
-            faults.append(
-                f"{key} is {now.get(key)!r}, but the run in {output} was begun with {before.get(key)!r}; "
-                f"go on with that, or take another output"
-            )

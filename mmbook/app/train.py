@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from mmbook.app.console import is_main, say
+from mmbook.app.run_folder import write_run
 from mmbook.app.spec import read_run
 from mmbook.models import MultimodalModel
 from mmbook.train.callbacks import Callback
@@ -33,7 +34,7 @@ def train(config: Path, changes: Sequence[str] = (), resume: bool = False) -> No
     run = read_run(config, changes, resume)
     trainer = Trainer(run.model, run.train, run.valid, callbacks=[EpochLines()], **run.settings)
     if is_main():
-        run.write()
+        write_run(run.effective, run.output)
     say(f"{sum(p.numel() for p in run.model.parameters()):,} parameters, {trainer.steps} steps")
     try:
         trainer.fit()

@@ -26,8 +26,8 @@ from mmbook.app.export.program import (
     trials,
 )
 from mmbook.app.read import item_readers, read_sample
+from mmbook.app.run_folder import run_config
 from mmbook.app.sources import open_source
-from mmbook.app.spec import run_config
 from mmbook.modality import collate
 from mmbook.models import MultimodalModel
 
