@@ -1,6 +1,8 @@
 """The command `mmbook`."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -76,3 +78,24 @@ def test_doctor_says_why_gpu_scale_cannot_run(monkeypatch, empty_cache):
     runs = {row["what"]: row for row in json.loads(run("doctor", "--json").stdout)["runs"]}
     (gpu,) = [row for what, row in runs.items() if "GPU" in what]
     assert gpu["able"] is False and "no GPU" in gpu["why"]
+
+
+HELP = """
+import sys
+from mmbook.app.cli import app
+for command in ([], *([name] for name in sys.argv[1:])):
+    try:
+        app([*command, "--help"])
+    except SystemExit as end:
+        assert end.code == 0, command
+heavy = "torch", "transformers", "pandas", "matplotlib", "accelerate", "scipy"
+print("loaded:", [name for name in heavy if name in sys.modules])
+"""
+
+
+def test_help_loads_nothing_that_takes_seconds():
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]
+    assert {"train", "evaluate", "predict", "export", "shard", "fetch", "doctor"} == set(names)
+    done = subprocess.run([sys.executable, "-c", HELP, *names], capture_output=True, text=True, check=True)
+    assert "loaded: []" in done.stdout
+    assert done.stdout.count("Usage:") == 1 + len(names)

@@ -21,9 +21,10 @@ from typer.testing import CliRunner
 
 from mmbook import MultimodalModel
 from mmbook.app.cli import app
-from mmbook.app.config_check import ConfigError
-from mmbook.app.config_file import read_yaml, write_yaml
+from mmbook.app.export import example_batch
 from mmbook.app.predict import predict_files
+from mmbook.app.run_folder import is_ours, write_run
+from mmbook.app.schema import ConfigError, read_yaml, yaml_of
 from mmbook.data import ShardIndex
 
 CONFIG = """
@@ -178,7 +179,7 @@ def test_shards_train_as_the_files_they_were_made_of(folder, tmp_path):
     model = MultimodalModel.from_pretrained(out)
     assert model.classes == ["bad", "good"]
     assert model.preprocess["text"].vocabulary == ["a", "film", "bad", "good"], "of the texts in the shards"
-    assert read_yaml(out / "config.yaml")["training"]["lr"] == 2e-3
+    assert read_yaml(out / "run.yaml")["training"]["lr"] == 2e-3
 
     (tmp_path / "shards/shards.json").unlink()
     assert run("train", folder / "config.yaml", *options, "--resume").exit_code == 1
@@ -188,14 +189,14 @@ def test_shards_train_as_the_files_they_were_made_of(folder, tmp_path):
 
 
 def test_the_written_config_repeats_the_run(folder):
-    written = folder / "runs/first/config.yaml"
+    written = folder / "runs/first/run.yaml"
     found = yaml.safe_load(written.read_text(encoding="utf-8"))  # by any reader of YAML
     assert found["training"]["precision"] == "no" and found["training"]["lr"] == 0.01
     assert found["model"]["head"]["num_classes"] == 2 and found["model"]["encoders"]["image"]["groups"] == 8
     done = run("train", written, *changed("output=../again"))
     assert done.exit_code == 0, done.output
     assert equal(weights(folder / "runs/first"), weights(folder / "runs/again"))
-    assert (folder / "runs/again/config.yaml").read_text() == written.read_text()
+    assert (folder / "runs/again/run.yaml").read_text() == written.read_text()
     other = run("train", written, *changed("output=../other", "training.seed=1"))
     assert other.exit_code == 0
     assert not equal(weights(folder / "runs/first"), weights(folder / "runs/other"))
@@ -243,6 +244,142 @@ def test_an_interrupted_run_goes_on_to_the_same_bits_and_the_module_is_the_comma
     assert done.exit_code == 0, done.output
     assert "epoch 1/16" not in done.output and "epoch 16/16" in done.output
     assert equal(weights(folder / "runs/whole"), weights(out))
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+PICTURES = """
+# what I tried on Monday
+model: {encoders: {image: {type: SmallCNN, channels: [8]}}, fusion: {type: mean, out_dim: 4},
+        head: {type: Classification}, processors: {image: {type: ImageProcessor, size: 8}}}
+data: {train: train.csv}  # all of them
+training: {epochs: 1, batch_size: 4, lr: 1e-3, seed: 0, device: cpu}
+output: .
+"""
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "my_run.yaml"])
+def test_nothing_of_the_users_is_overwritten_where_the_output_is_the_folder_of_the_config(tmp_path, name):
+    make_data(tmp_path, {"train": 8}, ["image"])
+    (tmp_path / name).write_text(PICTURES)
+    (tmp_path / "config.yaml").write_text(PICTURES)
+    (tmp_path / "README.md").write_text("my pictures")
+    before = files_of(tmp_path)
+    assert (done := run("train", tmp_path / name)).exit_code == 0, done.output
+    first = weights(tmp_path)
+    done = run("train", tmp_path / name, "--resume", *changed("training.keep=3"))
+    assert done.exit_code == 0, done.output
+    assert equal(first, weights(tmp_path)) and read_yaml(tmp_path / "run.yaml")["training"]["keep"] == 3
+    assert (done := run("train", tmp_path / "run.yaml", "--resume")).exit_code == 0, done.output
+    after = files_of(tmp_path)
+    assert before == {name: after[name] for name in before}
+    example = example_batch(MultimodalModel.from_pretrained(tmp_path), tmp_path)  # of the CSV in run.yaml
+    assert example["image"].shape == (4, 1, 3, 8, 8)
+
+
+@pytest.mark.parametrize("name", ["run.yaml", "config.json", "model.safetensors"])
+def test_an_output_where_a_file_of_the_user_would_be_replaced_is_refused(tmp_path, name):
+    make_data(tmp_path, {"train": 8}, ["image"])
+    (tmp_path / "pictures.yaml").write_text(PICTURES)
+    (tmp_path / name).write_text(PICTURES if name == "run.yaml" else "{}")
+    before = files_of(tmp_path)
+    done = run("train", tmp_path / ("run.yaml" if name == "run.yaml" else "pictures.yaml"))
+    assert done.exit_code == 1 and f"output is {tmp_path}, where {name} would be replaced" in done.output
+    assert before == files_of(tmp_path)
+
+
+def test_a_run_file_that_somebody_changed_stays_as_it_is(tmp_path):
+    first, second = {"a": 1, "b": {"c": "no"}}, {"a": 2}
+    file = tmp_path / "run.yaml"
+    for config in (first, second):
+        write_run(config, tmp_path)
+        assert is_ours(file) and read_yaml(file) == config
+    file.write_text(file.read_text() + "# mine\n")
+    changed = file.read_bytes()
+    write_run(first, tmp_path)
+    assert not is_ours(file) and file.read_bytes() == changed
+
+
+def test_a_run_that_version_0_1_made_is_found_again(folder, tmp_path):
+    """It wrote the configuration as config.yaml."""
+    make_data(tmp_path, {"train": 8}, ["image"])
+    (tmp_path / "pictures.yaml").write_text(PICTURES)
+    assert run("train", tmp_path / "pictures.yaml", *changed("output=out")).exit_code == 0
+    text = (tmp_path / "out/run.yaml").read_text().partition("\n")[2]
+    text = text.replace("  ema: null\n", "")  # as if that option were younger than the run
+    (tmp_path / "out/run.yaml").unlink()
+    (tmp_path / "out/config.yaml").write_text(text)
+    assert (
+        len(example_batch(MultimodalModel.from_pretrained(tmp_path / "out"), tmp_path / "out")["image"]) == 4
+    )
+    other = run("train", tmp_path / "pictures.yaml", "--resume", *changed("output=out", "training.lr=1"))
+    assert other.exit_code == 1 and "training.lr is 1.0, but the run" in other.output
+    done = run("train", tmp_path / "pictures.yaml", "--resume", *changed("output=out"))
+    assert done.exit_code == 0 and (tmp_path / "out/config.yaml").read_text() == text, done.output
+
+
+OWN = """
+import torch
+from mmbook.heads import Classification
+from mmbook.modality import Modality
+from mmbook.registry import register
+
+@register
+class Words(torch.nn.Module):
+    reads = "text"
+
+    def __init__(self, vocabulary: list[str], width: int = 4, copy: bool = False):
+        super().__init__()
+        self.vocabulary, self.out_dim = list(vocabulary), width
+        self.table = torch.nn.Embedding(len(vocabulary) + 1, width)
+
+    def forward(self, modality):
+        values, mask = modality.cleaned()
+        return Modality(self.table(values.clamp(max=len(self.vocabulary))), mask).cleaned()
+
+@register
+class Sum(torch.nn.Module):
+    def __init__(self, dims: dict[str, int], out_dim: int, scale: float = 1.0):
+        super().__init__()
+        self.dims, self.scale = dims, scale
+        self.parts = torch.nn.ModuleDict({name: torch.nn.Linear(dim, out_dim) for name, dim in dims.items()})
+
+    def forward(self, features, return_weights=False):
+        fused = sum(self.scale * self.parts[name](features[name].pooled()) for name in self.dims)
+        return (fused, {}) if return_weights else fused
+
+@register
+class Cool(Classification):
+    pass
+"""
+
+
+def test_classes_of_ones_own_are_trained_saved_and_found_again(folder, tmp_path, monkeypatch):
+    make_data(tmp_path, {"train": 8}, ["text"])
+    (tmp_path / "own_words.py").write_text(OWN)
+    (tmp_path / "own.yaml").write_text(
+        "model:\n  encoders: {text: {type: Frozen, encoder: {type: own_words.Words}}}\n"
+        "  fusion: {type: own_words.Sum, scale: 2}\n  head: {type: own_words.Cool}\n"
+        "data: {train: train.csv}\n"
+        "training: {epochs: 1, batch_size: 4, lr: 1e-3, seed: 0, device: cpu}\noutput: out\n"
+    )
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    bad = ["model.encoders.text.encoder.widht=3", "model.fusion.scale=big", "model.head.num_classes=x"]
+    lines = run("train", tmp_path / "own.yaml", *changed(*bad)).output.splitlines()
+    assert [line.split()[0] for line in lines] == [change.partition("=")[0] for change in bad]
+    assert "type, width, copy; did you mean 'width'?" in lines[0]
+    done = run("train", tmp_path / "own.yaml")
+    assert done.exit_code == 0, done.output
+    found = read_yaml(tmp_path / "out/run.yaml")["model"]
+    assert found["fusion"] == {"type": "own_words.Sum", "out_dim": 64, "scale": 2.0}
+    assert found["encoders"]["text"]["encoder"] == {"type": "own_words.Words", "width": 4, "copy": False}
+    command = [sys.executable, "-m", "mmbook.app.cli", "evaluate", "out", "train.csv"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True
+    )  # a process that knows nothing
+    assert done.returncode == 0 and "majority class" in done.stdout, done.stderr
 
 
 def test_regression_counts_the_numbers_of_a_label(folder, tmp_path):
@@ -351,7 +488,7 @@ BAD = {
     ),
     "unknown option of a fusion": (
         ["model.fusion.rank=3"],
-        ["model.fusion.rank is 3", "type, out_dim, dropout, missing, modality_dropout"],
+        ["model.fusion.rank is 3", "type, out_dim, missing, modality_dropout, dropout"],
     ),
     "value that the fusion refuses": (["model.fusion.missing=ones"], ["model.fusion: ", "'ones'", "zeros"]),
     "unknown head": (
@@ -402,6 +539,22 @@ BAD = {
     "change without value": (["training.lr"], ["--set is 'training.lr'", "KEY=VALUE"]),
     "change inside a value": (["training.lr.x=3"], ["--set is 'training.lr.x=3'", "training.lr is 0.01"]),
     "output of another type": (["output=3"], ["output is 3", "text"]),
+    "no module of one's own": (
+        ["model.encoders.text={type: nowhere.Letters}"],
+        ["model.encoders.text.type: ", "no module nowhere", "PYTHONPATH"],
+    ),
+    "a class that is not registered": (
+        ["model.encoders.text={type: torch.nn.Linear}"],
+        ["model.encoders.text.type: ", "'torch.nn.Linear' is no registered class", "@register"],
+    ),
+    "no class at all": (
+        ["model.fusion={type: os.system, command: ls}"],
+        ["model.fusion.type: ", "'os.system' is no registered class"],
+    ),
+    "a class for something else": (
+        ["model.head.type=mmbook.heads.Detection"],
+        ["model.head.type is 'mmbook.heads.Detection', which is no subclass of Classification or Regression"],
+    ),
 }
 
 
@@ -421,7 +574,7 @@ def test_a_bad_config_is_told_by_key_value_and_what_is_allowed(folder, case):
 def test_all_problems_are_told_at_once(folder):
     several = ["training.epochs=0", "model.fusion.type=sum", "data.train=none.csv", "model.head.hiden=3"]
     lines = run("train", folder / "config.yaml", *changed(*several)).output.splitlines()
-    keys = ["training.epochs", "data.train", "model.fusion.type", "model.head.hiden"]
+    keys = ["model.fusion.type", "model.head.hiden", "training.epochs", "data.train"]
     assert [line.replace(":", "").split()[0] for line in lines] == keys
 
 
@@ -431,7 +584,7 @@ def test_yaml_reads_numbers_and_words_as_people_write_them(tmp_path):
     found = {"a": 1e-3, "b": "no", "c": 1e5, "d": True, "e": "1e3x", "f": ["yes", 2, 2.5]}
     assert read_yaml(file) == found and type(read_yaml(file)["a"]) is float
     odd = found | {"g": ["1e-3", "true", "null", "on", "12"]}  # words that look like something else
-    write_yaml(odd, file)
+    file.write_text(yaml_of(odd))
     assert read_yaml(file) == odd and yaml.safe_load(file.read_text())["g"] == odd["g"]
     for text, words in {"a: 1\na: 2": "a stands there twice.*line 2", "[": "no YAML", "3": "holds 3"}.items():
         file.write_text(text)

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from mmbook import Modality, MultimodalModel, collate
-from mmbook.app.export import ExportError, export_model, formats
-from mmbook.app.export.trace import runnable, trace
+from mmbook.app.export import ExportError, export_model, files
+from mmbook.app.export.program import runnable, trace
 from mmbook.encoders import ENCODERS
 from mmbook.fusion import FUSIONS, build_fusion
 from mmbook.heads import Classification
@@ -199,9 +199,9 @@ def test_onnx_runs_in_a_process_without_mmbook_and_without_torch(exported, tmp_p
 
 
 def test_a_file_that_differs_is_an_error_that_names_it_and_is_not_left_behind(tmp_path, monkeypatch):
-    read = formats.TorchFormat.read
+    read = files.TorchFormat.read
     monkeypatch.setattr(
-        formats.TorchFormat, "read", lambda self, path: lambda batch: read(self, path)(batch) + 0.01
+        files.TorchFormat, "read", lambda self, path: lambda batch: read(self, path)(batch) + 0.01
     )
     (tmp_path / "model.json").write_text("an older one")
     with pytest.raises(ExportError, match="the torch file differs from the model by 0.01"):

@@ -17,6 +17,12 @@ def test_light_import(module):
     assert found.stdout.strip() == "[]"
 
 
+def test_import_of_the_package_alone_does_not_load_torch():
+    code = "import sys, mmbook; print([m for m in ('torch', 'numpy') if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
 def test_public_names_and_an_unknown_one():
     import mmbook
     import mmbook.scale as by_submodule

@@ -1,18 +1,21 @@
-"""The command `mmbook`: fetch what the book needs, see what this machine can do, train and use models."""
+"""The command `mmbook`: fetch what the book needs, see what this machine can do, train and use models.
+
+Here stand the arguments. What needs torch loads when a command runs, so that help comes at once.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 import mmbook
+from mmbook.app.console import opened, plainly
 from mmbook.app.evaluate import evaluate
-from mmbook.app.export.command import export
-from mmbook.app.predict import predict
 from mmbook.app.shard import shard
-from mmbook.app.train import train
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -31,10 +34,76 @@ def main(
     ] = False,
 ) -> None:
     """The companion of the book Multimodal Models: Principles, Practice, Comparison."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(
+            here
+        )  # for classes of one's own, as with python -m; last, so that no library is hidden
 
 
-for command in (train, evaluate, predict, export, shard):
-    app.command()(command)
+ModelFolder = Annotated[str, typer.Argument(metavar="MODEL", help="Folder where the model is saved.")]
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file that says what to train on what.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the config, as in --set training.lr=1e-4."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that was broken off, to the same result.")
+    ] = False,
+) -> None:
+    """Train a model as a YAML file says, and save it with all it needs to read files."""
+    with plainly():
+        from mmbook.app.train import train
+
+        train(config, set_ or [], resume)
+
+
+app.command()(evaluate)
+
+
+@app.command()
+def predict(
+    model: ModelFolder,
+    source: Annotated[Path, typer.Argument(help="CSV of texts and paths; or a folder of files.")],
+    out: Annotated[Path, typer.Option(help="CSV to write.")] = Path("predictions.csv"),
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples a forward pass.")] = 32,
+) -> None:
+    """Write a table with the model's answer for each sample, and the reason where there is none."""
+    with plainly():
+        from mmbook.app.predict import predict_to_csv
+
+        written = predict_to_csv(opened(model), source, out, batch_size)
+        typer.echo(f"{written.rows - written.failed} of {written.rows} samples predicted: {written.file}")
+
+
+@app.command()
+def export(
+    model: ModelFolder,
+    folder: Annotated[Path, typer.Argument(metavar="OUT_FOLDER", help="Where to write the files.")],
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="onnx or torch; several times for both. Both if not given."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="CSV or folder for one real batch; the training data, if not given."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples in that batch.")] = 4,
+) -> None:
+    """Write a model as ONNX and as a program of torch.export, each checked to equal it on real samples."""
+    with plainly():
+        from mmbook.app.export import FORMATS, example_batch, export_model
+
+        ready = opened(model)
+        batch = example_batch(ready, Path(model), data, batch_size)
+        rows = export_model(ready, folder, batch, formats or list(FORMATS))
+        _print_exported(rows)
+
+
+app.command()(shard)
 
 
 @app.command()
@@ -98,6 +167,24 @@ def _print_tables(found: dict[str, Any]) -> None:
     console = Console()
     for table in (machine, kept, runs):
         console.print(table)
+
+
+def _print_exported(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    head = rows[0]
+    title = f"batch of {head['batch_size']}, {head['threads']} threads"
+    table = Table("format", "file", "MB", "largest difference", "ms", "PyTorch ms", "ratio", title=title)
+    for row in rows:
+        times = [f"{row[name]:.2f}" for name in ("latency_ms", "model_ms", "ratio")]
+        table.add_row(
+            row["format"], row["file"], f"{row['size_bytes'] / 1e6:.1f}", f"{row['difference']:.1e}", *times
+        )
+    Console().print(table)
+    if head["fixed"]:
+        lengths = ", ".join(f"{name} {length}" for name, length in head["fixed"].items())
+        typer.echo(f"Of fixed length, to which shorter samples are padded: {lengths}.")
 
 
 if __name__ == "__main__":

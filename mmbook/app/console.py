@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mmbook.train.callbacks import Callback
-
 if TYPE_CHECKING:
     from mmbook.models import MultimodalModel
-if TYPE_CHECKING:
-    from mmbook.train.trainer import Trainer
 
 
 def is_main() -> bool:
@@ -71,11 +67,3 @@ def opened(folder: str) -> MultimodalModel:
     from mmbook.app.saved import saved_model
 
     return saved_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-class EpochLines(Callback):
-    """Prints the new row of the history: losses, the scores of the validation set, speed."""
-
-    def on_epoch(self, trainer: Trainer, row: Mapping[str, float]) -> None:
-        shown = [f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "lr")]
-        typer.echo(f"epoch {int(row['epoch'])}/{trainer.settings.epochs}  {'  '.join(shown)}")

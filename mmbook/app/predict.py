@@ -6,15 +6,13 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-import typer
 from torch import Tensor
 from tqdm import tqdm
 
 from mmbook.app.config_data import class_names, processors_of
-from mmbook.app.console import opened, plainly
 from mmbook.data import FilesSkipped, Folder, open_files
 from mmbook.data.files import read_items
 from mmbook.data.kinds import Processor, file_reader, kinds_of
@@ -22,6 +20,7 @@ from mmbook.data.tables import Sample
 from mmbook.heads import Classification, Regression
 from mmbook.modality import Modality, collate
 from mmbook.models import MultimodalModel
+from mmbook.models.answers import answers as answers_over
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,16 +44,11 @@ def answer_columns(model: MultimodalModel) -> list[str]:
     return columns + [f"weight_{name}" for name in model.encoders if _gives_weights(model)]
 
 
-@torch.no_grad()
 def answers(model: MultimodalModel, rows: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Any]]:
     """A dict of `answer_columns` for each of `rows` ``{name: Tensor}``, which make one batch."""
     if not rows:
         return []
-    training, device = model.training, next(model.parameters()).device
-    model.eval()
-    output = model(**{key: value.to(device) for key, value in collate(rows).items()})
-    model.train(training)
-    assert output.logits is not None
+    (output,) = answers_over(model, [collate(rows)], lambda output, batch: output)
     columns: list[list[Any]] = []
     if isinstance(model.head, Classification):
         probabilities = output.logits.float().softmax(dim=-1)  # (B, classes)
@@ -216,15 +210,3 @@ def _tables(
             ]
             yield pd.DataFrame(rows, columns=columns)
             bar.update(len(batch))
-
-
-def predict(
-    model: Annotated[str, typer.Argument(help="Folder where the model is saved.")],
-    source: Annotated[Path, typer.Argument(help="CSV of texts and paths; or a folder of files.")],
-    out: Annotated[Path, typer.Option(help="CSV to write.")] = Path("predictions.csv"),
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples a forward pass.")] = 32,
-) -> None:
-    """Write a table with the model's answer for each sample, and the reason where there is none."""
-    with plainly():
-        written = predict_to_csv(opened(model), source, out, batch_size)
-        typer.echo(f"{written.rows - written.failed} of {written.rows} samples predicted: {written.file}")

@@ -1,50 +1,50 @@
-"""`mmbook train`: a model from a configuration."""
+"""A model trained as a configuration says, and saved with all it needs to read files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmbook.app.console import is_main, plainly, say
+from mmbook.app.console import is_main, say
+from mmbook.app.run_folder import write_run
+from mmbook.app.spec import read_run
+from mmbook.models import MultimodalModel
+from mmbook.train.accelerator import is_shard, whole
+from mmbook.train.callbacks import Callback
+from mmbook.train.trainer import Trainer
 
-if TYPE_CHECKING:
-    from mmbook.models import MultimodalModel
+
+class EpochLines(Callback):
+    """Prints the new row of the history: losses, the scores of the validation set, speed."""
+
+    def on_epoch(self, trainer: Trainer, row: Mapping[str, float]) -> None:
+        shown = [f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "lr")]
+        typer.echo(f"epoch {int(row['epoch'])}/{trainer.settings.epochs}  {'  '.join(shown)}")
 
 
-def train(
-    config: Annotated[Path, typer.Argument(help="YAML file that says what to train on what.")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change the config, as in --set training.lr=1e-4."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run that was broken off, to the same result.")
-    ] = False,
-) -> None:
-    """Train a model as a YAML file says, and save it with all it needs to read files."""
-    with plainly():
-        from mmbook.app.config import read_run
-        from mmbook.app.config_file import write_yaml
-        from mmbook.app.config_output import FILE
-        from mmbook.app.console import EpochLines
-        from mmbook.train.trainer import Trainer
+def train(config: Path, changes: Sequence[str] = (), resume: bool = False) -> None:
+    """Run what `mmbook.app.spec.read_run` reads, and save the model; the arguments are those of `read_run`.
 
-        run = read_run(config, set_ or [], resume)
-        trainer = Trainer(run.model, run.train, run.valid, callbacks=[EpochLines()], **run.settings)
-        if is_main():
-            write_yaml(run.effective, run.output / FILE)
-        say(f"{sum(p.numel() for p in run.model.parameters()):,} parameters, {trainer.steps} steps")
-        try:
-            trainer.fit()
-        except KeyboardInterrupt:
-            say(f"stopped in step {trainer.progress.step}; the same command with --resume goes on")
-            raise typer.Exit(130) from None
-        whole = whole_model(run.model)
-        if trainer.accelerator.is_main_process:
-            whole.save_pretrained(run.output)
-            say(f"saved in {run.output}")
+    Raises:
+        ConfigError: a fault in the configuration.
+        typer.Exit: interrupted from the keyboard; code 130.
+    """
+    run = read_run(config, changes, resume)
+    trainer = Trainer(run.model, run.train, run.valid, callbacks=[EpochLines()], **run.settings)
+    if is_main():
+        write_run(run.effective, run.output)
+    say(f"{sum(p.numel() for p in run.model.parameters()):,} parameters, {trainer.steps} steps")
+    try:
+        trainer.fit()
+    except KeyboardInterrupt:
+        say(f"stopped in step {trainer.progress.step}; the same command with --resume goes on")
+        raise typer.Exit(130) from None
+    found = whole_model(run.model)
+    if is_main():
+        found.save_pretrained(run.output)
+        say(f"saved in {run.output}")
 
 
 def whole_model(model: MultimodalModel) -> MultimodalModel:
@@ -52,9 +52,6 @@ def whole_model(model: MultimodalModel) -> MultimodalModel:
 
     All processes must ask for it together.
     """
-    from mmbook.models import MultimodalModel
-    from mmbook.train.accelerator import is_shard, whole
-
     if not any(is_shard(p) for p in model.parameters()):
         return model
     found = MultimodalModel.from_config(model.to_config())

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
-from mmbook import encoders as _encoders  # noqa: F401  (registers the classes that a saved config may name)
-from mmbook import preprocess as _preprocess  # noqa: F401
 from mmbook.heads import Classification, Regression, per_item
 from mmbook.modality import Modality, collate, group
 from mmbook.models.answers import answers
-from mmbook.registry import build
-
-WEIGHTS = "model.safetensors"
+from mmbook.models.saving import SavedModel
 
 
 @dataclass
@@ -41,8 +33,8 @@ class MultimodalOutput(ModelOutput):
     embeddings: dict[str, Tensor] | None = None
 
 
-class MultimodalModel(nn.Module, ModelHubMixin, library_name="mmbook", tags=["multimodal"]):
-    """Encoders, a fusion and a head.
+class MultimodalModel(nn.Module, SavedModel, library_name="mmbook", tags=["multimodal"]):
+    """Encoders, a fusion and a head; saved and loaded as `mmbook.models.saving` says.
 
     Args:
         encoders: name -> encoder; each maps `Modality` to `Modality` and has ``out_dim``.
@@ -179,79 +171,3 @@ class MultimodalModel(nn.Module, ModelHubMixin, library_name="mmbook", tags=["mu
         if output.attentions:
             answer["weights"] = {name: float(w[i].sum()) for name, w in output.attentions.items()}
         return answer
-
-    def to_config(self) -> dict[str, Any]:
-        """How the model was made, in JSON; `from_config` makes it again.
-
-        A method and not an attribute called ``config``: transformers.Trainer writes settings into that one.
-        """
-        return {
-            "encoders": {name: encoder.config for name, encoder in self.encoders.items()},
-            "fusion": self.fusion.config,
-            "head": self.head.config,
-            "preprocess": {name: processor.config for name, processor in self.preprocess.items()},
-            "classes": self.classes,
-        }
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> MultimodalModel:
-        """A new model, with random weights, as `config` describes it."""
-        parts = {key: build(value) for key, value in config.items()}
-        return cls(
-            parts["encoders"],
-            parts["fusion"],
-            parts["head"],
-            preprocess=parts["preprocess"],
-            classes=parts["classes"],
-        )
-
-    # The mixin's own saving writes no config when the arguments are modules, and leaves out weights it cannot
-    # rebuild. These two replace it; `save_pretrained`, `from_pretrained` and `push_to_hub` stay the mixin's.
-    def _save_pretrained(self, save_directory: Path) -> None:
-        state = {key: value.detach().cpu().contiguous().clone() for key, value in self.state_dict().items()}
-        save_file(state, save_directory / WEIGHTS, metadata={"format": "pt"})
-        (save_directory / "config.json").write_text(
-            json.dumps(self.to_config(), indent=2) + "\n", encoding="utf-8"
-        )
-
-    @classmethod
-    def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", **options: Any) -> MultimodalModel:
-        config = {key: options.pop(key) for key in ("encoders", "fusion", "head", "preprocess", "classes")}
-        local = Path(model_id) / WEIGHTS
-        options = {
-            k: v for k, v in options.items() if k in ("revision", "cache_dir", "force_download", "token")
-        }
-        file = local if local.is_file() else hf_hub_download(model_id, WEIGHTS, **options)
-        model = cls.from_config(config)
-        model.load_state_dict(load_file(file, device=map_location), strict=True)
-        return model.eval()
-
-    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """A card that says what the model is made of and how to load it."""
-        parts = [*self.encoders.items(), ("fusion", self.fusion), ("head", self.head)]
-        lines = [_row(name, part) for name, part in parts]
-        return ModelCard(CARD.format(table="\n".join(lines), classes=", ".join(self.classes) or "not named"))
-
-
-CARD = """---
-library_name: mmbook
-tags: [multimodal]
----
-# A multimodal model made with mmbook
-
-| part | class | parameters |
-|---|---|---|
-{table}
-
-Classes: {classes}.
-
-```python
-from mmbook import MultimodalModel
-
-model = MultimodalModel.from_pretrained("path/to/this/folder")
-```
-"""
-
-
-def _row(name: str, part: Any) -> str:
-    return f"| {name} | {part.config['type']} | {sum(p.numel() for p in part.parameters()):,} |"

@@ -1,4 +1,4 @@
-"""Export, checked: nothing is written that was not read back and found equal to the model."""
+"""The files: written from a program, read back, and compared with the model before they get their place."""
 
 from __future__ import annotations
 
@@ -14,15 +14,103 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmbook.app.export.checks import ExportError, largest_difference, trials
-from mmbook.app.export.flat import complete_batch
-from mmbook.app.export.formats import OnnxFormat, TorchFormat, axis_names
-from mmbook.app.export.trace import Traced, trace
+from mmbook.app.export.program import (
+    ExportError,
+    Run,
+    Traced,
+    complete_batch,
+    largest_difference,
+    quiet,
+    runnable,
+    trace,
+    trials,
+)
+from mmbook.app.predict import read_sample
+from mmbook.app.run_folder import run_config
+from mmbook.data import open_files
+from mmbook.data.kinds import file_reader, kinds_of
+from mmbook.modality import collate
 from mmbook.models import MultimodalModel
 
-FORMATS: dict[str, Callable[[], OnnxFormat | TorchFormat]] = {"onnx": OnnxFormat, "torch": TorchFormat}
 DESCRIPTION = "model.json"
 OLDEST_TORCH = (2, 9)  # the first that exports without taking a batch of one for a case of its own
+ONNX_LIMIT = 2_000_000_000  # bytes in one file, set by protobuf
+
+
+class TorchFormat:
+    """A ``torch.export`` program; needs torch and nothing else."""
+
+    file = "model.pt2"
+    load = "torch.export.load(file).module(check_guards=False)"
+
+    def write(self, traced: Traced, example: Mapping[str, Tensor], path: Path) -> None:
+        from torch.export import save
+
+        save(traced.program, path)
+
+    def read(self, path: Path) -> Run:
+        from torch.export import load
+
+        with quiet():
+            return runnable(load(path))
+
+
+class OnnxFormat:
+    """ONNX; runs under onnxruntime, in many languages and without torch."""
+
+    file = "model.onnx"
+    load = "onnxruntime.InferenceSession(file)"
+
+    def __init__(self) -> None:
+        try:
+            import onnx  # noqa: F401
+            import onnxruntime  # noqa: F401
+            import onnxscript  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                f'export to ONNX needs {error.name}, which is not installed: pip install "mmbook[train]", or '
+                f'take formats=("torch",)'
+            ) from error
+
+    def write(self, traced: Traced, example: Mapping[str, Tensor], path: Path) -> None:
+        size = sum(value.nbytes for value in traced.program.state_dict.values())
+        if size > ONNX_LIMIT:
+            raise ExportError(
+                f"the weights take {size / 1e9:.1f} GB, and an ONNX file holds {ONNX_LIMIT / 1e9:.0f}; take "
+                f'formats=("torch",)'
+            )
+        names = {key: dict(enumerate(axis_names(key, traced))) for key in example}
+        with quiet():
+            converted: Any = torch.onnx.export(
+                traced.program,
+                (),
+                kwargs=dict(example),
+                input_names=list(example),
+                output_names=["logits"],
+                dynamic_shapes={key: {i: a for i, a in axes.items() if a} for key, axes in names.items()},
+                dynamo=True,
+                verbose=False,
+            )
+        converted.save(path, external_data=False)
+
+    def read(self, path: Path) -> Run:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()  # as the model it is compared with
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return lambda batch: torch.from_numpy(
+            session.run(["logits"], {key: value.numpy() for key, value in batch.items()})[0]
+        )
+
+
+FORMATS: dict[str, Callable[[], OnnxFormat | TorchFormat]] = {"onnx": OnnxFormat, "torch": TorchFormat}
+
+
+def axis_names(key: str, traced: Traced) -> tuple[str | None, str | None]:
+    """Names of the first two axes of an input, None where an axis is fixed."""
+    names = [name for name in (*traced.fixed, *traced.longest) if key in (name, f"{name}_mask")]
+    return "batch", None if names[0] in traced.fixed else f"{names[0]}_length"
 
 
 def export_model(
@@ -165,3 +253,37 @@ def _dtype(value: Tensor) -> str:
 
 def _size(example: Mapping[str, Tensor]) -> int:
     return len(next(iter(example.values())))
+
+
+def example_batch(
+    model: MultimodalModel, folder: Path, source: Path | None = None, size: int = 4
+) -> dict[str, Tensor]:
+    """The first `size` samples that can be read and lack nothing.
+
+    Args:
+        model: with processors.
+        folder: where it is saved.
+        source: a CSV or a folder of files; None for the table that ``run.yaml`` beside the model names.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if source is None:
+        named = run_config(folder).get("data", {}).get("train", "")
+        if not named.endswith(".csv"):
+            raise ValueError(f"{folder} does not say which CSV it was trained on; give --data DATA.csv")
+        source = folder / named
+    rows: list[dict[str, Tensor]] = []
+    readers = {name: file_reader(processor) for name, processor in model.preprocess.items()}
+    for sample in open_files(source).samples(kinds_of(model.preprocess)):
+        row, errors = read_sample(sample, readers)
+        if not errors and set(row) == set(model.encoders):
+            rows.append(row)
+        if len(rows) >= size:
+            return collate(rows[:size])
+    if not rows:
+        raise ValueError(
+            f"no sample of {source} can be read and has all of {', '.join(model.encoders)}; give others by "
+            f"--data"
+        )
+    return collate(rows)
