@@ -1,4 +1,4 @@
-"""The landing page's table: every chapter in the order of ``_toc.yml``, with the question its own page asks."""
+"""The landing page's table: all chapters in the order of ``_toc.yml``, with the question each page asks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A ``{chapters}`` directive: a table of all chapters in reading order, each with the question it answers.
+"""A ``{chapters}`` directive: a table of all chapters in reading order, with the question each answers.
 
-The order is that of ``_toc.yml``. A chapter is a notebook; its question is the line in italics under its title:
+The order is that of ``_toc.yml``. A chapter is a notebook, its question the line in italics under its title:
 
     # Why multimodal?
 
