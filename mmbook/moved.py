@@ -68,8 +68,8 @@ RENAMED = {
     "mmbook.train.steps": "mmbook.book.written.optimizers",
     "mmbook.train.trace": "mmbook.book.written.memory",
 }
-# Public names of a package that went as a whole which did not go where it went.
-ELSEWHERE = {"mmbook.predict": {"files_dataset": "mmbook.app.labelled"}}
+# Public names that did not go where their module or package went.
+ELSEWHERE = {"mmbook.predict": {"files_dataset": "mmbook.app.labelled.files_dataset"}}
 NEW = {
     f"{old}.{name}": f"{new}.{name}" for (old, new), names in MOVED.items() for name in names.split()
 } | RENAMED
@@ -82,9 +82,13 @@ def check(old: str) -> None:
         ImportError: it has; the message is the import to write instead.
     """
     if old in NEW:
-        package, _, name = NEW[old].rpartition(".")
-        others = "".join(f"; from {home} import {one}" for one, home in ELSEWHERE.get(old, {}).items())
-        raise ImportError(f"{old} has moved; write: from {package} import {name}{others}", name=NEW[old])
+        others = [f"; for {name}: {_line(new)}" for name, new in ELSEWHERE.get(old, {}).items()]
+        raise ImportError(f"{old} has moved; write: {_line(NEW[old])}{''.join(others)}", name=NEW[old])
+
+
+def _line(new: str) -> str:
+    package, _, name = new.rpartition(".")
+    return f"from {package} import {name}"
 
 
 class Signpost(MetaPathFinder):

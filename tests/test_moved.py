@@ -26,14 +26,13 @@ def follow(module: str, name: str) -> object:
     try:
         return imported(module, name)
     except ImportError as error:
-        said = re.fullmatch(r"(mmbook\.\S+) has moved; write: (from .+)", str(error))
+        said = re.fullmatch(r"(mmbook\.\S+) has moved; write: (from .+?)(; for .+)?", str(error))
         assert said is not None, error
-        old, instead = said.groups()
-        by_name = {one: home for home, one in re.findall(r"from (mmbook\S*) import (\w+)", instead)}
-        if name in by_name:
-            return imported(by_name[name], name)
-        package, found = next((home, one) for one, home in by_name.items())
-        if f"{module}.{name}" == old:  # it is called otherwise now
+        old, line, others = said.groups(default="")
+        if other := re.search(rf"; for {name}: (from [^;]+)", others):
+            line, old = other[1], f"{module}.{name}"
+        package, found = line.removeprefix("from ").split(" import ")
+        if f"{module}.{name}" == old:  # it is the name itself that moved
             return imported(package, found)
         # What moved is the name's module or package; `skip_gram` is a module and a function in it.
         new = package if package.endswith(f".{found}") else f"{package}.{found}"
