@@ -71,10 +71,10 @@ def test_cell_ids(notebook: Path) -> None:
 
 @each
 def test_short(notebook: Path) -> None:
-    """A code cell is at most 15 lines, the prose at most 2,500 words."""
+    """A code cell is at most 15 lines, the prose at most 2,500 words; what opens a directive is no prose."""
     long = {cell.id: len(cell.source.splitlines()) for cell in cells(notebook, "code")}
     assert {name: lines for name, lines in long.items() if lines > MOST_LINES} == {}
-    assert len(prose(notebook).split()) <= MOST_WORDS
+    assert len(re.sub(r"^```.*$", "", prose(notebook), flags=re.MULTILINE).split()) <= MOST_WORDS
 
 
 @each
@@ -124,6 +124,13 @@ def test_anatomy(notebook: Path) -> None:
     found = [title for title in headings(notebook) if title in ANATOMY]
     assert found == ANATOMY
     assert "{runtime}" in prose(notebook)
+
+
+@each_chapter
+def test_says_which_kept_results_it_starts_from(notebook: Path) -> None:
+    """A page that imports a recipe says so in a line, with where the result comes from, and no other does."""
+    code = "\n".join(cell.source for cell in cells(notebook, "code"))
+    assert ("from mmbook.book.recipes" in code) == ("```{kept} " in prose(notebook))
 
 
 @each_chapter
