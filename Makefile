@@ -69,8 +69,8 @@ unit: setup ## only the tests that need no rendered book
 # Without the tools that render: what must work with old versions is the package.
 lowest: $(VENV)/.assets ## unit tests against the lowest versions that pyproject.toml allows
 	$(BIN)/uv venv -q --clear --python $(BIN)/python .exec/lowest
-	$(BIN)/uv pip install -q --python .exec/lowest/bin/python --resolution lowest-direct -e '.[reference]' 'pytest>=8.3' 'pyyaml>=6.0.2'
-	HF_HUB_OFFLINE=1 .exec/lowest/bin/python -m pytest tests --ignore tests/browser --ignore tests/test_book_build.py --ignore tests/test_notebooks_shape.py
+	$(BIN)/uv pip install -q --python .exec/lowest/bin/python --resolution lowest-direct -e '.[chapters,reference]' 'pytest>=8.3' 'pyyaml>=6.0.2'
+	HF_HUB_OFFLINE=1 .exec/lowest/bin/python -m pytest tests --ignore tests/browser --ignore tests/test_book_build.py --ignore tests/test_notebooks_shape.py --ignore tests/test_chapters.py --ignore tests/test_layers.py --ignore tests/test_packaging.py
 
 browser: $(VENV)/.installed
 	@$(RUN) tools.browser
@@ -95,10 +95,11 @@ colab: setup ## run one notebook as Colab would: installed by its own first cell
 
 # --- keeping order ---
 
-lint: $(VENV)/.browser-files ## ruff, mypy, actionlint, stripped notebooks
+lint: $(VENV)/.browser-files ## ruff, mypy, import layers, actionlint, stripped notebooks
 	$(RUN) ruff check
 	$(RUN) ruff format --check mmbook tests tools benchmarks book/_ext
 	$(RUN) mypy
+	$(BIN)/lint-imports --no-cache
 	$(WITH_NODE) node tools/actionlint.mjs
 	$(RUN) nbstripout --verify --keep-id $$(find book -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*')
 
@@ -110,7 +111,7 @@ format: $(VENV)/.installed ## let ruff put code in order, and strip notebooks
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header -q
 lock: $(VENV)/.created ## resolve pyproject.toml anew into requirements/lock.txt and package-lock.json
 	@$(BIN)/uv --version >/dev/null 2>&1 || $(RUN) pip install -q --require-hashes -r requirements/bootstrap.txt
-	$(BIN)/uv pip compile pyproject.toml --extra train --extra book --extra dev --extra reference -c requirements/constraints.txt $(LOCK) --upgrade -o requirements/lock.txt
+	$(BIN)/uv pip compile pyproject.toml --extra chapters --extra detection --extra train --extra book --extra dev --extra reference -c requirements/constraints.txt $(LOCK) --upgrade -o requirements/lock.txt
 	grep '^uv==' requirements/lock.txt | cut -d' ' -f1 | $(BIN)/uv pip compile - $(LOCK) --no-annotate -o requirements/bootstrap.txt
 	$(WITH_NODE) npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mmbook.moved import put_up
+from mmbook.moved import check, put_up
 from mmbook.scale import scale  # bound here, so that the function hides the submodule of the same name
 from mmbook.versions import versions
 
@@ -23,20 +23,8 @@ __all__ = ["Modality", "MultimodalModel", "Trainer", "__version__", "collate", "
 # Public names that need torch, and where they live.
 _HOME = {"Modality": "modality", "collate": "modality", "MultimodalModel": "models", "Trainer": "train"}
 # What ``from mmbook import`` takes beside them: the library by its layers, then what stands on it.
-_PARTS = [
-    "modality",
-    "registry",
-    "protocols",
-    "heads",
-    "plot",
-    "assets",
-    "preprocess",
-    "data",
-    "losses",
-    "encoders",
-    "fusion",
-]
-_PARTS += ["models", "generate", "train", "evaluate", "explain", "app", "book"]
+_LIBRARY = "modality registry protocols assets plot preprocess data losses evaluate encoders fusion heads"
+_PARTS = [*_LIBRARY.split(), "models", "generate", "train", "explain", "app", "book"]
 
 put_up()
 
@@ -48,6 +36,7 @@ def __getattr__(name: str) -> Any:
         return value
     if name in _PARTS:
         return importlib.import_module(f"mmbook.{name}")
+    check(f"mmbook.{name}")
     raise AttributeError(f"module 'mmbook' has no attribute {name!r}; it has {', '.join(__dir__())}")
 
 

@@ -7,46 +7,46 @@ from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 from typing import Any
 
-# Modules that are gone -> the module that has their contents.
-MODULES = {
-    "mmbook.cli": "mmbook.app.cli",
+# (old place, new place) -> modules and public names that are called as before. Of a package that
+# went as a whole, its own name is enough: Python asks for it first.
+MOVED = {
+    ("mmbook", "mmbook.app"): "cli doctor export predict",
+    ("mmbook", "mmbook.book"): "recipes",
+    ("mmbook", "mmbook.models"): "set_detection",
+    ("mmbook.data", "mmbook.book.datasets"): """
+        Clinic Digits Emoji EmojiClips EmojiScenes Post Reviews Synthetic
+        clinic dictation digits emoji_clips emoji_scenes formant_voices joint perception questions
+        report_sentences reviews sentences speech splits spoken_digits synthetic word_pairs xrays
+    """,
+    ("mmbook.data", "mmbook.book.written"): "information",
+    ("mmbook.encoders", "mmbook.book.written.encoder_costs"): "overview",
+    ("mmbook.encoders", "mmbook.book.written.skip_gram"): "skip_gram",
+    ("mmbook.evaluate", "mmbook.explain"): """
+        Attribution Errors IncompleteMap SanityCheck attention_weights attribute browse_errors by_pixel
+        by_token gradient_x_input integrated_gradients overlay randomised rollout sanity_check shapley
+        smooth_grad spectrogram_overlay words_html
+        attention_maps attribution errors saliency sanity
+    """,
+    ("mmbook.generate", "mmbook.book.written.fit_gan"): "fit_gan",
+    ("mmbook.losses", "mmbook.book.written.losses"): """
+        cross_entropy cross_entropy_gradient mse mse_gradient sigmoid_focal sigmoid_focal_gradient smoothed
+        softmax_focal softmax_focal_gradient
+    """,
+    ("mmbook.preprocess", "mmbook.book.film"): "play write_video",
+    ("mmbook.preprocess", "mmbook.book.written"): "denoise stop_words",
+    ("mmbook.preprocess", "mmbook.book.written.stop_words"): "NEGATIONS STOP_WORDS remove_stop_words",
+    ("mmbook.train", "mmbook.book.written"): "cost_model memory",
+}
+# Modules that are called otherwise now, or whose contents another has.
+RENAMED = {
     "mmbook.commands": "mmbook.app",
-    "mmbook.commands.epochs": "mmbook.app.train",
-    "mmbook.commands.evaluate": "mmbook.app.evaluate",
-    "mmbook.commands.export": "mmbook.app.cli",
-    "mmbook.commands.opening": "mmbook.app.console",
-    "mmbook.commands.predict": "mmbook.app.predict",
-    "mmbook.commands.shard": "mmbook.app.shard",
-    "mmbook.commands.speaking": "mmbook.app.console",
-    "mmbook.commands.train": "mmbook.app.train",
-    "mmbook.data.card": "mmbook.book.datasets.card",
-    "mmbook.data.clinic": "mmbook.book.datasets.clinic",
-    "mmbook.data.dictation": "mmbook.book.datasets.dictation",
-    "mmbook.data.digits": "mmbook.book.datasets.digits",
     "mmbook.data.emoji": "mmbook.book.datasets.emoji_drawings",
-    "mmbook.data.emoji_clips": "mmbook.book.datasets.emoji_clips",
     "mmbook.data.emoji_names": "mmbook.book.datasets.emoji",
-    "mmbook.data.emoji_scenes": "mmbook.book.datasets.emoji_scenes",
-    "mmbook.data.formant_voices": "mmbook.book.datasets.formant_voices",
-    "mmbook.data.information": "mmbook.book.written.information",
-    "mmbook.data.joint": "mmbook.book.datasets.joint",
-    "mmbook.data.perception": "mmbook.book.datasets.perception",
-    "mmbook.data.questions": "mmbook.book.datasets.questions",
-    "mmbook.data.report_sentences": "mmbook.book.datasets.report_sentences",
-    "mmbook.data.reviews": "mmbook.book.datasets.reviews",
-    "mmbook.data.sentences": "mmbook.book.datasets.sentences",
     "mmbook.data.shard_index": "mmbook.data.shard_format",
     "mmbook.data.shard_members": "mmbook.data.shard_format",
     "mmbook.data.shard_paths": "mmbook.data.shards",
     "mmbook.data.shard_table": "mmbook.data.shard_writer",
-    "mmbook.data.speech": "mmbook.book.datasets.speech",
-    "mmbook.data.splits": "mmbook.book.datasets.splits",
-    "mmbook.data.spoken_digits": "mmbook.book.datasets.spoken_digits",
-    "mmbook.data.synthetic": "mmbook.book.datasets.synthetic",
-    "mmbook.data.word_pairs": "mmbook.book.datasets.word_pairs",
-    "mmbook.data.xrays": "mmbook.book.datasets.xrays",
-    "mmbook.doctor": "mmbook.app.doctor",
-    "mmbook.encoders.bert_names": "mmbook.encoders.bert",
+    "mmbook.encoders.costs": "mmbook.book.written.encoder_costs",
     "mmbook.encoders.flattened": "mmbook.encoders.wrappers",
     "mmbook.encoders.frozen": "mmbook.encoders.wrappers",
     "mmbook.encoders.gru": "mmbook.encoders.recurrent",
@@ -54,115 +54,69 @@ MODULES = {
     "mmbook.encoders.lstm": "mmbook.encoders.recurrent",
     "mmbook.encoders.pooled": "mmbook.encoders.wrappers",
     "mmbook.encoders.projected": "mmbook.encoders.wrappers",
-    "mmbook.encoders.skip_gram": "mmbook.book.written.skip_gram",
     "mmbook.encoders.telephone_mel": "mmbook.encoders.mel",
     "mmbook.encoders.wave_convs": "mmbook.encoders.wav2vec2",
-    "mmbook.evaluate.attention_maps": "mmbook.explain.attention_maps",
-    "mmbook.evaluate.attribution": "mmbook.explain.attribution",
-    "mmbook.evaluate.errors": "mmbook.explain.errors",
+    "mmbook.evaluate.Missing": "mmbook.evaluate.MissingAtRandom",
+    "mmbook.evaluate.classification": "mmbook.evaluate.metrics",
+    "mmbook.evaluate.detection": "mmbook.evaluate.metrics",
     "mmbook.evaluate.explained": "mmbook.explain.saliency",
     "mmbook.evaluate.missing": "mmbook.evaluate.corrupt",
+    "mmbook.evaluate.regression": "mmbook.evaluate.metrics",
     "mmbook.evaluate.report_table": "mmbook.evaluate.report",
-    "mmbook.evaluate.saliency": "mmbook.explain.saliency",
     "mmbook.evaluate.saliency_show": "mmbook.explain.show",
-    "mmbook.evaluate.sanity": "mmbook.explain.sanity",
-    "mmbook.export": "mmbook.app.export",
-    "mmbook.export.checks": "mmbook.app.export.program",
-    "mmbook.export.flat": "mmbook.app.export.program",
-    "mmbook.export.formats": "mmbook.app.export.files",
-    "mmbook.export.model": "mmbook.app.export.files",
-    "mmbook.export.trace": "mmbook.app.export.program",
+    "mmbook.evaluate.testset": "mmbook.evaluate.comparison",
+    "mmbook.losses.classes": "mmbook.book.written.losses",
+    "mmbook.losses.numbers": "mmbook.book.written.losses",
     "mmbook.models.weighting": "mmbook.models.multitask",
-    "mmbook.predict": "mmbook.app.predict",
-    "mmbook.predict.answers": "mmbook.app.predict",
-    "mmbook.predict.columns": "mmbook.app.predict",
-    "mmbook.predict.labelled": "mmbook.app.config_data",
-    "mmbook.predict.read": "mmbook.app.predict",
-    "mmbook.predict.saved": "mmbook.app.saved",
-    "mmbook.predict.sources": "mmbook.data.tables",
-    "mmbook.preprocess.denoise": "mmbook.book.written.denoise",
+    "mmbook.preprocess.encode_video": "mmbook.book.film",
     "mmbook.preprocess.resample": "mmbook.preprocess.audio",
     "mmbook.preprocess.video_sampling": "mmbook.preprocess.video",
     "mmbook.preprocess.vocabulary": "mmbook.preprocess.text",
-    "mmbook.recipes": "mmbook.book.recipes",
-    "mmbook.recipes.balance": "mmbook.book.recipes.balance",
-    "mmbook.recipes.clinic": "mmbook.book.recipes.clinic",
-    "mmbook.recipes.clips": "mmbook.book.recipes.clips",
-    "mmbook.recipes.digit_requests": "mmbook.book.recipes.digit_requests",
-    "mmbook.recipes.digits": "mmbook.book.recipes.digits",
-    "mmbook.recipes.gaps": "mmbook.book.recipes.gaps",
-    "mmbook.recipes.kept": "mmbook.book.recipes.kept",
-    "mmbook.recipes.labels": "mmbook.book.recipes.labels",
-    "mmbook.recipes.pictures": "mmbook.book.recipes.pictures",
-    "mmbook.recipes.reviews": "mmbook.book.recipes.reviews",
-    "mmbook.recipes.scenes": "mmbook.book.recipes.scenes",
-    "mmbook.recipes.tasks": "mmbook.book.recipes.tasks",
-    "mmbook.recipes.transfer": "mmbook.book.recipes.transfer",
-    "mmbook.recipes.words": "mmbook.book.recipes.words",
-    "mmbook.set_detection": "mmbook.models.set_detection",
     "mmbook.train.config": "mmbook.app.spec",
     "mmbook.train.config_check": "mmbook.app.schema",
-    "mmbook.train.config_data": "mmbook.app.config_data",
-    "mmbook.train.config_file": "mmbook.app.schema",
-    "mmbook.train.config_model": "mmbook.app.spec",
-    "mmbook.train.config_output": "mmbook.app.run_folder",
-    "mmbook.train.cost_model": "mmbook.book.written.cost_model",
-    "mmbook.train.memory": "mmbook.book.written.memory",
     "mmbook.train.steps": "mmbook.book.written.optimizers",
     "mmbook.train.trace": "mmbook.book.written.memory",
-    "mmbook.generate.fit_gan": "mmbook.book.written.fit_gan",
-    "mmbook.encoders.costs": "mmbook.book.written.encoder_costs",
-    "mmbook.preprocess.encode_video": "mmbook.book.film",
-    "mmbook.preprocess.stop_words": "mmbook.book.written.stop_words",
-    "mmbook.losses.classes": "mmbook.book.written.losses",
-    "mmbook.losses.numbers": "mmbook.book.written.losses",
 }
-# (package that is still there, package that has them now): names that moved.
-NAMES = {
-    ("mmbook.data", "mmbook.book.datasets"): """
-        Clinic Digits Emoji EmojiClips EmojiScenes Post Reviews Synthetic
-    """,
-    ("mmbook.evaluate", "mmbook.explain"): """
-        Attribution Errors IncompleteMap SanityCheck attention_weights attribute browse_errors by_pixel
-        by_token gradient_x_input integrated_gradients overlay randomised rollout sanity_check shapley
-        smooth_grad spectrogram_overlay words_html
-    """,
-    ("mmbook.preprocess", "mmbook.book.written.stop_words"): """
-        NEGATIONS STOP_WORDS remove_stop_words
-    """,
-    ("mmbook.preprocess", "mmbook.book.film"): """
-        play write_video
-    """,
-    ("mmbook.encoders", "mmbook.book.written.encoder_costs"): """
-        overview
-    """,
-    ("mmbook.generate", "mmbook.book.written.fit_gan"): """
-        fit_gan
-    """,
-    ("mmbook.losses", "mmbook.book.written.losses"): """
-        cross_entropy cross_entropy_gradient sigmoid_focal sigmoid_focal_gradient smoothed softmax_focal
-        softmax_focal_gradient mse mse_gradient
-    """,
-    ("mmbook.encoders", "mmbook.book.written.skip_gram"): """
-        skip_gram
-    """,
+# Public names that did not go where their module or package went.
+ELSEWHERE = {
+    "mmbook.data.sentences": {"of_split": "mmbook.book.datasets.sentences.sentence_indices"},
+    "mmbook.predict": {"files_dataset": "mmbook.app.config_data.files_dataset"},
 }
-_NEW = {f"{old}.{name}": new for (old, new), names in NAMES.items() for name in names.split()}
+NEW = {
+    f"{old}.{name}": f"{new}.{name}" for (old, new), names in MOVED.items() for name in names.split()
+} | RENAMED
+
+
+def check(old: str) -> None:
+    """Nothing, unless what is called `old` has moved.
+
+    Raises:
+        ImportError: it has; the message is the import to write instead.
+    """
+    if old in NEW:
+        others = [f"; for {name}: {_line(new)}" for name, new in ELSEWHERE.get(old, {}).items()]
+        raise ImportError(f"{old} has moved; write: {_line(NEW[old])}{''.join(others)}", name=NEW[old])
+
+
+def _line(new: str) -> str:
+    package, _, name = new.rpartition(".")
+    return f"from {package} import {name}"
 
 
 class Signpost(MetaPathFinder):
     """Finds no module; for one that has moved it says so, in place of "No module named ..."."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
-        if fullname in MODULES:
-            new = MODULES[fullname]
-            raise ModuleNotFoundError(f"{fullname} has moved; import {new}", name=fullname)
+        check(fullname)
 
 
 def put_up() -> None:
-    """Ask the signpost after all other finders have said no; once, however often mmbook is imported."""
+    """Have the signpost asked; once, however often mmbook is imported.
+
+    It comes first: an update in place leaves folders without sources behind, which Python takes for packages.
+    """
     if not any(isinstance(finder, Signpost) for finder in sys.meta_path):
-        sys.meta_path.append(Signpost())
+        sys.meta_path.insert(0, Signpost())
 
 
 def moved_names(package: str) -> Callable[[str], Any]:
@@ -174,9 +128,7 @@ def moved_names(package: str) -> Callable[[str], Any]:
     """
 
     def __getattr__(name: str) -> Any:
-        old = f"{package}.{name}"
-        if old in _NEW:
-            raise ImportError(f"{old} has moved; write: from {_NEW[old]} import {name}", name=package)
+        check(f"{package}.{name}")
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return __getattr__

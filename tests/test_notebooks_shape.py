@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from mmbook.extras import EXTRAS
 from tools import repo
 from tools.pages import docname, notebooks
 
@@ -25,10 +26,10 @@ CHAPTERS = ("background", "concepts", "algorithms", "formulas", "code", "applica
 MOST_LINES, MOST_WORDS, MOST_BYTES, FEWEST_EXERCISES = 15, 2500, 50 * 1024, 4
 FORBIDDEN_TAGS = {"raises-exception", "skip-execution"}
 INSTALL = f"""\
-# Colab: installs mmbook only where it is missing, and never touches torch
+# Colab: installs mmbook and what the chapters need, only where it is missing, and never touches torch
 import importlib.util, subprocess, sys
-if importlib.util.find_spec("mmbook") is None:
-    source = "mmbook @ git+{repo.current()}"
+if not all(map(importlib.util.find_spec, ("mmbook", "hibari"))):
+    source = "mmbook[chapters] @ git+{repo.current()}"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)"""
 PICTURE = re.compile(r"plt\.show\(|\.show\(\)|plot\.\w+\(|\.plot\(|\.imshow\(|plt\.subplots\(")
 
@@ -70,10 +71,10 @@ def test_cell_ids(notebook: Path) -> None:
 
 @each
 def test_short(notebook: Path) -> None:
-    """A code cell is at most 15 lines, the prose at most 2,500 words."""
+    """A code cell is at most 15 lines, the prose at most 2,500 words; what opens a directive is no prose."""
     long = {cell.id: len(cell.source.splitlines()) for cell in cells(notebook, "code")}
     assert {name: lines for name, lines in long.items() if lines > MOST_LINES} == {}
-    assert len(prose(notebook).split()) <= MOST_WORDS
+    assert len(re.sub(r"^```.*$", "", prose(notebook), flags=re.MULTILINE).split()) <= MOST_WORDS
 
 
 @each
@@ -90,6 +91,19 @@ def test_first_cell_installs(notebook: Path) -> None:
     first = cells(notebook, "code")[0]
     assert first.source == INSTALL
     assert first.metadata.get("tags") == ["hide-input"]
+
+
+@pytest.mark.parametrize("absent", [(), ("mmbook",), ("hibari",), ("mmbook", "hibari")], ids=str)
+def test_first_cell_installs_what_is_missing(
+    absent: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It installs where the package is missing, or its extra alone, and does nothing where both are there."""
+    ran: list[list[str]] = []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in absent else name)
+    monkeypatch.setattr("subprocess.run", lambda command, check: ran.append(command))
+    exec(INSTALL, {})
+    assert "hibari" in EXTRAS["chapters"]
+    assert [command[-1] for command in ran] == [f"mmbook[chapters] @ git+{repo.current()}"] * bool(absent)
 
 
 @each
@@ -110,6 +124,13 @@ def test_anatomy(notebook: Path) -> None:
     found = [title for title in headings(notebook) if title in ANATOMY]
     assert found == ANATOMY
     assert "{runtime}" in prose(notebook)
+
+
+@each_chapter
+def test_says_which_kept_results_it_starts_from(notebook: Path) -> None:
+    """A page that imports a recipe says so in a line, with where the result comes from, and no other does."""
+    code = "\n".join(cell.source for cell in cells(notebook, "code"))
+    assert ("from mmbook.book.recipes" in code) == ("```{kept} " in prose(notebook))
 
 
 @each_chapter

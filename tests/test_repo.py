@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import tomllib
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import mmbook
 from tools import Stop, repo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,8 +90,8 @@ def test_conda_environment_is_in_step() -> None:
     """environment.yml asks for the same packages and bounds as pyproject.toml."""
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
-    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["book"]]
-    assert sorted(pip) == sorted(wanted)
+    extras = PROJECT["optional-dependencies"]
+    assert sorted(pip) == sorted({*PROJECT["dependencies"], *extras["book"], *extras["chapters"]})
     python = next(entry for entry in environment["dependencies"] if str(entry).startswith("python"))
     assert python.removeprefix("python").startswith(PROJECT["requires-python"])
 
@@ -97,14 +99,20 @@ def test_conda_environment_is_in_step() -> None:
 def test_citation_and_changelog_name_this_version() -> None:
     """The version stands once in each place, and is the same."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert citation["version"] == PROJECT["version"]
+    assert citation["version"] == PROJECT["version"] == mmbook.__version__
     assert citation["repository-code"] == repo.current(ROOT)
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_only_lower_bounds() -> None:
     """An installation beside somebody's torch must not replace it, so the package pins and caps nothing."""
-    for requirement in PROJECT["dependencies"]:
+    extras = PROJECT["optional-dependencies"]
+    for requirement in [
+        *PROJECT["dependencies"],
+        *extras["chapters"],
+        *extras["detection"],
+        *extras["train"],
+    ]:
         assert re.fullmatch(r"[A-Za-z0-9_.-]+>=[0-9.]+", requirement), requirement
 
 
@@ -131,7 +139,7 @@ def test_lock_covers_pyproject() -> None:
     extras = PROJECT["optional-dependencies"]
     names = {
         re.split(r"[><=\[ ;]", requirement)[0].lower().replace("_", "-")
-        for requirement in [*PROJECT["dependencies"], *extras["book"], *extras["dev"], *extras["reference"]]
+        for requirement in [*PROJECT["dependencies"], *itertools.chain(*extras.values())]
     }
     assert names - locked == set()
 

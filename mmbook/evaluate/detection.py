@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from mmbook.extras import need
 from mmbook.losses.boxes import corners
 
 
@@ -24,9 +25,11 @@ def detection_metrics(answers: Sequence[Mapping[str, Tensor]], labels: Tensor) -
 
     Raises:
         ValueError: another number of answers than of samples, or no object in any sample.
+        ImportError: without pycocotools; names the extra.
 
     Source: Lin et al. (2014), *Microsoft COCO*, https://arxiv.org/abs/1405.0312.
     """
+    need("detection", "detection_metrics")
     from torchmetrics.detection import MeanAveragePrecision
 
     if len(answers) != len(labels):
