@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmbook.encoders.batch_norm import BatchNorm2d
 from mmbook.encoders.grid import grid_tokens
 from mmbook.encoders.same_layers import check_same
 from mmbook.modality import Modality
@@ -23,7 +24,7 @@ EXPANSION = {"basic": 1, "bottleneck": 4}  # channels out of a block over its wi
 def conv_norm(before: int, after: int, kernel: int, stride: int = 1) -> list[nn.Module]:
     """Convolution and batch norm. No bias: the batch norm would take it away again."""
     conv = nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=False)
-    return [conv, nn.BatchNorm2d(after)]
+    return [conv, BatchNorm2d(after)]
 
 
 class Residual(nn.Module):

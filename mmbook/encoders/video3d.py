@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from mmbook.encoders.batch_norm import BatchNorm3d
 from mmbook.modality import Modality
 from mmbook.preprocess.image import IMAGENET_MEAN, IMAGENET_STD
 from mmbook.registry import register
@@ -29,7 +30,7 @@ def convolution(before: int, after: int, kernel: int, stride: int = 1) -> nn.Con
     return nn.Conv3d(before, after, kernel, stride, padding=kernel // 2, bias=False)
 
 
-class RealNorm(nn.BatchNorm3d):
+class RealNorm(BatchNorm3d):
     """Batch norm over the frames that exist: what is padding stays zero, and no statistic counts it.
 
     A batch norm turns the zeros of the padding into its shift, which the next convolution would carry into
