@@ -2,7 +2,7 @@
 
 A processor reads whatever people have (a string, a file, an array), refuses with a clear error what it cannot
 read, and has a JSON ``config`` so that a saved model brings its own. `mmbook.collate` makes batches of the
-rows. Importing this is cheap: torchvision and torchaudio load at the first item.
+rows. Importing this is cheap: torchvision loads at the first picture.
 """
 
 from __future__ import annotations
