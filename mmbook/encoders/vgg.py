@@ -13,7 +13,7 @@ from torch import nn
 
 from mmbook.encoders.batch_norm import BatchNorm2d
 from mmbook.encoders.grid import grid_tokens
-from mmbook.encoders.same_layers import check_same
+from mmbook.encoders.reference import check_same
 from mmbook.modality import Modality
 from mmbook.registry import register
 
