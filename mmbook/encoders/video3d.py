@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbook.encoders.batch_norm import BatchNorm3d
+from mmbook.encoders.mel import check_padding
 from mmbook.encoders.reference import Names, renamed
 from mmbook.modality import Modality
 from mmbook.preprocess.image import IMAGENET_MEAN, IMAGENET_STD
@@ -137,9 +138,7 @@ class Video3D(nn.Module):
                 f"and collate make it"
             )
         values, mask = Modality(self._converted(video.values), video.mask).cleaned()
-        # a traced graph cannot branch on values, so it goes without this check
-        if not torch.compiler.is_compiling() and (mask[:, 1:] & ~mask[:, :-1]).any():
-            raise ValueError("video has padding before real frames; put all padding at the end of the row")
+        check_padding(mask, "video", "frames")
         # most batches are not, and then nothing has to be blanked; a traced graph must serve both
         padded = torch.compiler.is_compiling() or not mask.all()
         x = values.transpose(1, 2)  # (B, 3, T, H, W)

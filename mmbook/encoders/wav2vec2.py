@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbook.encoders.bert import Block
+from mmbook.encoders.mel import checked_waves
 from mmbook.encoders.reference import options_of, renamed
 from mmbook.encoders.vit import PreNormBlock
 from mmbook.modality import Modality
@@ -228,15 +229,7 @@ class Wav2Vec2(nn.Module):
 
     def samples(self, audio: Modality) -> Modality:
         """The waveforms checked, zero under the mask, and normalised where `normalise` is set."""
-        if audio.values.dim() != 2 or not audio.values.is_floating_point():
-            raise ValueError(
-                f"audio has {audio.values.dtype} values of shape {tuple(audio.values.shape)}; it must be "
-                f"float (B, T), as AudioProcessor and collate make it"
-            )
-        waves, mask = audio.cleaned()
-        # a traced graph cannot branch on values, so it goes without this check
-        if not torch.compiler.is_compiling() and (mask[:, 1:] & ~mask[:, :-1]).any():
-            raise ValueError("audio has padding before real samples; put all padding at the end of the row")
+        waves, mask = checked_waves(audio)
         if self.normalise:
             count = mask.sum(dim=1, keepdim=True).clamp(min=1)
             centred = (waves - waves.sum(dim=1, keepdim=True) / count).masked_fill(~mask, 0)
