@@ -79,6 +79,7 @@ MODULES = {
     "mmbook.preprocess.denoise": "mmbook.book.written.denoise",
     "mmbook.preprocess.resample": "mmbook.preprocess.audio",
     "mmbook.preprocess.video_sampling": "mmbook.preprocess.video",
+    "mmbook.preprocess.voice_augment": "mmbook.book.voice_augment",
     "mmbook.preprocess.vocabulary": "mmbook.preprocess.text",
     "mmbook.recipes": "mmbook.book.recipes",
     "mmbook.recipes.balance": "mmbook.book.recipes.balance",
@@ -125,6 +126,12 @@ NAMES = {
     """,
     ("mmbook.preprocess", "mmbook.book.written.stop_words"): """
         NEGATIONS STOP_WORDS remove_stop_words
+    """,
+    ("mmbook.encoders.recurrent", "mmbook.book.written.recurrent_cells"): """
+        gru_cell lstm_cell
+    """,
+    ("mmbook.preprocess", "mmbook.book.voice_augment"): """
+        VoiceAugmenter
     """,
     ("mmbook.preprocess", "mmbook.book.film"): """
         play write_video

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mmbook import Modality, MultimodalModel, Trainer, collate
+from mmbook.book.written.recurrent_cells import gru_cell
 from mmbook.encoders import GRU, LSTM, recurrent
-from mmbook.encoders.recurrent import gru_cell, stack_frames
+from mmbook.encoders.recurrent import stack_frames
 from mmbook.fusion import Concat
 from mmbook.heads import Classification
 

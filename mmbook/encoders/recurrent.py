@@ -1,8 +1,5 @@
 """LSTM and GRU over log-mel frames: a state that is carried along the sound.
 
-In order: one step of each cell as a textbook writes it; how frames are joined and rows reversed; the encoder,
-`Recurrent`, of which `LSTM` and `GRU` are the two kinds.
-
 LSTM: Hochreiter and Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735, with the forget gate of
 Gers, Schmidhuber and Cummins 2000, https://doi.org/10.1162/089976600300015015. GRU, with two gates and one
 state that is memory and output at once: Cho et al. 2014, "Learning Phrase Representations using RNN
@@ -18,54 +15,12 @@ from torch import Tensor, nn
 
 from mmbook.encoders.mel import LogMel
 from mmbook.modality import Modality
+from mmbook.moved import moved_names
 from mmbook.registry import register
 
+__getattr__ = moved_names(__name__)
+
 R = TypeVar("R", bound="Recurrent")
-
-
-def lstm_cell(
-    x: Tensor, h: Tensor, c: Tensor, w_input: Tensor, w_state: Tensor, b_input: Tensor, b_state: Tensor
-) -> tuple[Tensor, Tensor]:
-    """One step of an LSTM, the formulas as they stand in a textbook; ``torch.nn.LSTM`` computes the same.
-
-    Args:
-        x: input of this step ``(B, D)``.
-        h, c: output and memory of the step before, each ``(B, width)``.
-        w_input, w_state: ``(4 * width, D)`` and ``(4 * width, width)``; b_input, b_state: ``(4 * width,)``.
-            Four layers in one: input gate, forget gate, candidate, output gate. One bias would do;
-            ``torch.nn.LSTM`` has two. Its names are weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0.
-
-    Returns:
-        The new h and c.
-    """
-    gates = x @ w_input.T + b_input + h @ w_state.T + b_state  # (B, 4 * width)
-    write, keep, candidate, show = gates.chunk(4, dim=-1)
-    c = keep.sigmoid() * c + write.sigmoid() * candidate.tanh()
-    h = show.sigmoid() * c.tanh()
-    return h, c
-
-
-def gru_cell(
-    x: Tensor, h: Tensor, w_input: Tensor, w_state: Tensor, b_input: Tensor, b_state: Tensor
-) -> Tensor:
-    """One step of a GRU, the formulas as they stand in a textbook; ``torch.nn.GRU`` computes the same.
-
-    Args:
-        x: input of this step ``(B, D)``.
-        h: state of the step before ``(B, width)``.
-        w_input, w_state: ``(3 * width, D)`` and ``(3 * width, width)``; b_input, b_state: ``(3 * width,)``.
-            Three layers in one: reset gate, update gate, candidate. Here both biases are needed: the reset
-            gate acts on the state's share of the candidate, its bias included (in the paper on the state
-            itself). The names in torch are weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0.
-
-    Returns:
-        The new h.
-    """
-    reset, update, candidate = (x @ w_input.T + b_input).chunk(3, dim=-1)  # each (B, width)
-    reset_h, update_h, candidate_h = (h @ w_state.T + b_state).chunk(3, dim=-1)
-    keep = (update + update_h).sigmoid()
-    new = (candidate + (reset + reset_h).sigmoid() * candidate_h).tanh()
-    return keep * h + (1 - keep) * new
 
 
 def stack_frames(frames: Modality, stack: int) -> Modality:

@@ -14,7 +14,6 @@ from mmbook.preprocess.decode_video import read_video
 from mmbook.preprocess.image import ImageProcessor
 from mmbook.preprocess.text import TextProcessor, WordProcessor, clean, vocabulary_of, words
 from mmbook.preprocess.video import VideoProcessor, sample_clips, sample_frames, sample_rate
-from mmbook.preprocess.voice_augment import VoiceAugmenter
 
 __all__ = [
     "AudioProcessor",
@@ -22,7 +21,6 @@ __all__ = [
     "ImageProcessor",
     "TextProcessor",
     "VideoProcessor",
-    "VoiceAugmenter",
     "WordProcessor",
     "clean",
     "read_video",
