@@ -1,4 +1,4 @@
-"""What every image encoder does around its network: frames in, grid cells out as tokens."""
+"""Pictures through a convolutional network: only real frames, and the cells of its grid as tokens."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class WaveConv(nn.Module):
             self.norm = nn.LayerNorm(after) if norm else None
 
     def counts(self, counts: Tensor) -> Tensor:
-        """How many steps come out, where `counts` ``(B,)`` go in."""
+        """Number of output steps ``(B,)`` for `counts` ``(B,)`` input steps."""
         return ((counts - self.kernel) // self.stride + 1).clamp(min=0)
 
     def forward(self, x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ class Tokens(nn.Module):
 
     Args:
         dims: name -> width of that modality's features.
-        width: of the tokens that come out.
+        width: of the output tokens.
         positions: ``"none"``: the tokens are a set. ``"index"``: token t of each modality has place t.
             ``"time"``: its place is the share of the modality's own real length that has passed in its
             middle, so that two recordings of one event line up even if one has more steps a second.
