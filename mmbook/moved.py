@@ -32,7 +32,9 @@ MOVED = {
         cross_entropy cross_entropy_gradient mse mse_gradient sigmoid_focal sigmoid_focal_gradient smoothed
         softmax_focal softmax_focal_gradient
     """,
+    ("mmbook.preprocess", "mmbook.book"): "voice_augment",
     ("mmbook.preprocess", "mmbook.book.film"): "play write_video",
+    ("mmbook.preprocess", "mmbook.book.voice_augment"): "VoiceAugmenter",
     ("mmbook.preprocess", "mmbook.book.written"): "denoise stop_words",
     ("mmbook.preprocess", "mmbook.book.written.stop_words"): "NEGATIONS STOP_WORDS remove_stop_words",
     ("mmbook.train", "mmbook.book.written"): "cost_model memory",
@@ -72,13 +74,22 @@ RENAMED = {
     "mmbook.preprocess.resample": "mmbook.preprocess.audio",
     "mmbook.preprocess.video_sampling": "mmbook.preprocess.video",
     "mmbook.preprocess.vocabulary": "mmbook.preprocess.text",
+    "mmbook.train.best": "mmbook.train.checkpoint",
     "mmbook.train.config": "mmbook.app.spec",
     "mmbook.train.config_check": "mmbook.app.schema",
+    "mmbook.train.engine": "mmbook.train.accelerator",
+    "mmbook.train.feed": "mmbook.train.batches",
+    "mmbook.train.journal": "mmbook.train.progress",
+    "mmbook.train.loading": "mmbook.train.batches",
+    "mmbook.train.predict": "mmbook.train.predictions",
+    "mmbook.train.sharded": "mmbook.train.accelerator",
     "mmbook.train.steps": "mmbook.book.written.optimizers",
     "mmbook.train.trace": "mmbook.book.written.memory",
 }
 # Public names that did not go where their module or package went.
 ELSEWHERE = {
+    "mmbook.encoders.gru": {"gru_cell": "mmbook.book.written.recurrent_cells.gru_cell"},
+    "mmbook.encoders.lstm": {"lstm_cell": "mmbook.book.written.recurrent_cells.lstm_cell"},
     "mmbook.data.sentences": {"of_split": "mmbook.book.datasets.sentences.sentence_indices"},
     "mmbook.predict": {"files_dataset": "mmbook.app.config_data.files_dataset"},
 }

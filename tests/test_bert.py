@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmbook import Modality, assets, collate
 from mmbook.encoders import Bert
-from mmbook.encoders.bert import from_transformers
+from mmbook.encoders.bert import our_weights
 from mmbook.preprocess import TextProcessor
 
 SENTENCES = [
@@ -84,9 +84,7 @@ def test_gradients_equal_transformers(sizes: dict[str, Any]) -> None:
     (ours(text).values[text.mask] * weight).sum().backward()
     (expected_tokens(theirs, text)[text.mask] * weight).sum().backward()
     # the pooler, which has no gradient here, is the only part without one
-    expected = from_transformers(
-        {n: p.grad for n, p in theirs.named_parameters() if not n.startswith("pooler.")}
-    )
+    expected = our_weights({n: p.grad for n, p in theirs.named_parameters() if not n.startswith("pooler.")})
     found = {name: parameter.grad for name, parameter in ours.named_parameters()}
     assert found.keys() == expected.keys()
     for name, gradient in found.items():
@@ -100,10 +98,10 @@ def test_a_weight_that_is_not_used_stops_the_load() -> None:
     weights = dict(theirs.state_dict())
     weights["encoder.layer.0.adapter.weight"] = torch.zeros(2)
     with pytest.raises(RuntimeError, match=r"Unexpected.*blocks\.0\.adapter\.weight"):
-        Bert.from_reference(theirs).load_state_dict(from_transformers(weights))
+        Bert.from_reference(theirs).load_state_dict(our_weights(weights))
     del weights["encoder.layer.0.adapter.weight"], weights["encoder.layer.0.output.dense.bias"]
     with pytest.raises(RuntimeError, match=r"Missing.*blocks\.0\.contract\.bias"):
-        Bert.from_reference(theirs).load_state_dict(from_transformers(weights))
+        Bert.from_reference(theirs).load_state_dict(our_weights(weights))
 
 
 def test_another_kind_of_bert_is_refused() -> None:

@@ -71,6 +71,22 @@ def test_doctor_prints_every_fact_in_tables(empty_cache):
     assert found["cache"]["free"] > 0
 
 
+def test_doctor_says_what_this_processor_does_well(empty_cache):
+    """Whether bfloat16 pays, and what recurrent layers do: what the encoders do is what doctor says."""
+    import torch
+
+    from mmbook.encoders.recurrent import autocast_recurrent
+
+    found = json.loads(run("doctor", "--json").stdout)["processor"]
+    assert found["instructions"] == torch.backends.cpu.get_cpu_capability()
+    with torch.autocast("cpu", torch.bfloat16), autocast_recurrent(torch.device("cpu")):
+        kept = not torch.is_autocast_enabled("cpu")
+    assert ("recurrent layers stay in float32" in found["advice"]) == kept
+    assert ("bfloat16" in found["half_precision"]) != kept
+    text = " ".join(run("doctor").output.split())
+    assert found["instructions"] in text and "precision='bf16'" in text
+
+
 def test_doctor_says_why_gpu_scale_cannot_run(monkeypatch, empty_cache):
     import torch
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mmbook import Modality, collate
+from mmbook.book.written.recurrent_cells import lstm_cell
 from mmbook.encoders import LSTM, LogMel, MelCNN
-from mmbook.encoders.recurrent import lstm_cell, stack_frames
+from mmbook.encoders.recurrent import stack_frames
 
 
 def sounds(*lengths: int) -> Modality:

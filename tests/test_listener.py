@@ -10,13 +10,13 @@ from mmbook import Modality, MultimodalModel
 from mmbook.book.datasets import Digits
 from mmbook.book.recipes import digit_listener
 from mmbook.book.recipes.digits import Rerecorded, listener
+from mmbook.book.voice_augment import VoiceAugmenter
 from mmbook.data import FilesSkipped
 from mmbook.encoders import LogMel, TelephoneMel
 from mmbook.evaluate import spoken_digits
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification
 from mmbook.models import Features
-from mmbook.preprocess import VoiceAugmenter
 
 RATE = 8_000
 NOTHING = {"speed": 0, "edges": 0, "room": 0, "microphone": 0, "noise": 0, "clip": 0}

@@ -7,9 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from mmbook import Modality, collate
-from mmbook.encoders import GRU, LSTM
-from mmbook.encoders.recurrent import gru_cell, stack_frames
+from mmbook import Modality, MultimodalModel, Trainer, collate
+from mmbook.book.written.recurrent_cells import gru_cell
+from mmbook.encoders import GRU, LSTM, recurrent
+from mmbook.encoders.recurrent import stack_frames
+from mmbook.fusion import Concat
+from mmbook.heads import Classification
 
 
 def sounds(*lengths: int) -> Modality:
@@ -77,6 +80,58 @@ def test_equal_to_torch_on_packed_sequences(
             for name, parameter in layer.named_parameters():
                 expected_grad = gradients[name.replace("_l0", f"_l{i}{suffix}")]
                 torch.testing.assert_close(parameter.grad, expected_grad, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", [LSTM, GRU])
+def test_a_cpu_without_half_precision_runs_recurrent_layers_in_float32(
+    kind: type[LSTM] | type[GRU], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values and gradients are those without autocast, in both directions and all layers."""
+    monkeypatch.setattr(recurrent, "HALF_PRECISIONS", frozenset())
+    torch.manual_seed(0)
+    encoder, audio = kind(width=8, layers=2), sounds(3000, 900)
+    parameters = list(encoder.parameters())
+    plain = encoder(audio).values
+    expected = torch.autograd.grad(plain.square().sum(), parameters)
+    with torch.autocast("cpu", dtype):
+        found = encoder(audio).values
+        assert nn.Linear(16, 2)(found).dtype == dtype, "what comes after is under autocast again"
+    assert torch.equal(found, plain)
+    for a, b in zip(torch.autograd.grad(found.square().sum(), parameters), expected, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_torch_runs_every_half_precision_that_is_listed(kind: type[nn.RNNBase], dtype: torch.dtype) -> None:
+    """On the machine at hand, in training and without gradients; where it is not listed ours does not ask."""
+    layer, x = kind(8, 16, batch_first=True), torch.randn(2, 5, 8)
+    for grad in (True, False):
+        with (
+            torch.autocast("cpu", dtype),
+            recurrent.autocast_recurrent(x.device),
+            torch.set_grad_enabled(grad),
+        ):
+            assert layer(x)[0].isfinite().all()
+
+
+def test_autocast_stays_off_where_it_is_off() -> None:
+    with recurrent.autocast_recurrent(torch.device("cpu")):
+        assert not torch.is_autocast_enabled("cpu")
+
+
+def test_the_trainer_trains_it_in_bfloat16() -> None:
+    """``precision="bf16"`` on any CPU: finite loss, every parameter moves."""
+    torch.manual_seed(0)
+    rows = [{"audio": torch.randn(1600), "labels": i % 2} for i in range(4)]
+    model = MultimodalModel({"audio": LSTM(width=8)}, Concat({"audio": 16}, 8), Classification(8, 2))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    trainer = Trainer(model, rows, epochs=1, batch_size=2, lr=0.01, seed=0, precision="bf16", device="cpu")
+    trainer.fit()
+    assert all(
+        not torch.equal(p, before[name]) and p.isfinite().all() for name, p in model.named_parameters()
+    )
 
 
 def test_a_gru_has_three_quarters_of_the_parameters_of_an_lstm() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmbook import Modality
 from mmbook.encoders import ResNet
+from mmbook.encoders.resnet import our_weights
 
 
 def lively(model: Any) -> Any:
@@ -105,17 +106,15 @@ def test_training_equals_the_reference_on_the_real_pictures(make: Any, kind: str
     weight = torch.randn_like(expected)
     (found * weight).sum().backward()
     (expected * weight).sum().backward()
-    from mmbook.encoders.resnet import our_name
-
-    gradients = {our_name(name): p.grad for name, p in theirs.named_parameters() if p.grad is not None}
+    gradients = our_weights({name: p.grad for name, p in theirs.named_parameters() if p.grad is not None})
     assert gradients.keys() == {name for name, _ in ours.named_parameters()}
     for name, parameter in ours.named_parameters():
         torch.testing.assert_close(
             parameter.grad, gradients[name], atol=1e-8, rtol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
         )
-    for name, statistic in theirs.state_dict().items():
+    for name, statistic in our_weights(theirs.state_dict()).items():
         if "running" in name:  # the copy was made in float32, in which 0.1 is not quite 0.1
-            torch.testing.assert_close(ours.state_dict()[our_name(name)], statistic, atol=1e-6, rtol=1e-6)
+            torch.testing.assert_close(ours.state_dict()[name], statistic, atol=1e-6, rtol=1e-6)
 
 
 def test_from_pretrained_reads_a_folder(tmp_path: Path) -> None:

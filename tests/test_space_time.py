@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmbook import Modality
 from mmbook.encoders import SpaceTime
-from mmbook.encoders.space_time import from_transformers
+from mmbook.encoders.space_time import our_weights
 from mmbook.preprocess.image import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -82,7 +82,7 @@ def test_gradients_equal_transformers(options: dict[str, Any]) -> None:
     weight = torch.randn_like(found)
     (found * weight).sum().backward()
     (expected_tokens(theirs, values.double()) * weight).sum().backward()
-    expected = from_transformers({name: p.grad for name, p in theirs.named_parameters()})
+    expected = our_weights({name: p.grad for name, p in theirs.named_parameters()})
     assert expected.keys() == dict(ours.named_parameters()).keys()
     for name, parameter in ours.named_parameters():
         torch.testing.assert_close(

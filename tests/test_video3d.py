@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmbook import Modality
 from mmbook.encoders import Video3D
-from mmbook.encoders.video3d import KINETICS_MEAN, KINETICS_STD, from_torchvision
+from mmbook.encoders.video3d import KINETICS_MEAN, KINETICS_STD, our_weights
 from mmbook.preprocess.image import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -90,13 +90,13 @@ def test_training_equals_torchvision_without_padding() -> None:
     (found.values[[0, 1, 3]] * weight).sum().backward()
     (expected * weight).sum().backward()
     gradients = {n: p.grad for n, p in theirs.named_parameters() if not n.startswith("fc.")}
-    wanted = from_torchvision(gradients)
+    wanted = our_weights(gradients)
     assert wanted.keys() == dict(ours.named_parameters()).keys()
     for name, parameter in ours.named_parameters():
         torch.testing.assert_close(
             parameter.grad, wanted[name], atol=1e-9, rtol=1e-7, msg=lambda m, n=name: f"{n}: {m}"
         )
-    statistics = from_torchvision(theirs.state_dict())
+    statistics = our_weights(theirs.state_dict())
     for name, value in ours.state_dict().items():
         # the copy was made in float32, in which 0.1 is not quite 0.1
         torch.testing.assert_close(value, statistics[name], atol=1e-6, rtol=1e-6)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmbook import Modality, collate
 from mmbook.encoders import Wav2Vec2
-from mmbook.encoders.wav2vec2 import from_transformers
+from mmbook.encoders.wav2vec2 import our_weights
 
 TINY = {
     "hidden_size": 24,
@@ -147,7 +147,7 @@ def test_gradients_equal_transformers(size: str, kind: dict[str, Any]) -> None:
     handle.remove()
     gradients = {name: p.grad for name, p in theirs.named_parameters() if ".parametrizations." not in name}
     gradients["encoder.pos_conv_embed.conv.weight"] = factors[-1].grad
-    expected = from_transformers(gradients)
+    expected = our_weights(gradients)
     assert {name for name, _ in ours.named_parameters()} == expected.keys()
     for name, parameter in ours.named_parameters():
         torch.testing.assert_close(
@@ -222,7 +222,7 @@ def test_defaults_are_the_base_model() -> None:
         ours, theirs = Wav2Vec2(), Wav2Vec2Model(Wav2Vec2Config())
         weights = dict(theirs.state_dict())
         weights["encoder.pos_conv_embed.conv.weight"] = theirs.encoder.pos_conv_embed.conv.weight
-    shapes = {name: tensor.shape for name, tensor in from_transformers(weights).items()}
+    shapes = {name: tensor.shape for name, tensor in our_weights(weights).items()}
     assert shapes == {name: tensor.shape for name, tensor in ours.state_dict().items()}
     assert ours.field == 400
 
@@ -245,7 +245,7 @@ def test_a_weight_that_is_not_used_stops_the_load() -> None:
     theirs = reference(**TINY)
     weights = dict(theirs.state_dict()) | {"encoder.layers.0.adapter.weight": torch.zeros(2)}
     with pytest.raises(RuntimeError, match=r"(?s)Missing.*positions\.weight.*Unexpected.*blocks\.0\.adapter"):
-        Wav2Vec2.from_reference(theirs).load_state_dict(from_transformers(weights))
+        Wav2Vec2.from_reference(theirs).load_state_dict(our_weights(weights))
 
 
 def test_impossible_sizes_and_sounds_are_named() -> None:

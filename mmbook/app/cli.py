@@ -149,6 +149,7 @@ def _print_tables(found: dict[str, Any]) -> None:
     gpus = "\n".join(f"{gpu['name']}, {gpu['memory'] / gib:.1f} GiB" for gpu in found["gpus"])
     machine.add_row("GPU", gpus or "none")
     machine.add_row("CPU", f"{found['cpus']} cores, {found['threads']} threads used by torch")
+    machine.add_row("", "{name}, {instructions}; {advice}".format(**found["processor"]))
     machine.add_row("memory", f"{memory['total']}, {memory['available']} available")
     machine.add_row("cache", f"{found['cache']['folder']}, {found['cache']['free'] / gib:.1f} GiB free")
     for name, value in found["settings"].items():

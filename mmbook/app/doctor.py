@@ -24,9 +24,10 @@ def examine() -> dict[str, Any]:
 
     Returns:
         ``python``, ``platform``, ``packages`` (name to version or None), ``gpus`` (name and memory each),
-        ``cpus``, ``threads`` (of torch), ``memory`` (total and available, None where unknown), ``cache``
-        (folder and free disk), ``settings`` (variable to value or None), ``assets`` (status, size, rights and
-        licence each) and ``runs`` (what this machine can run, each with ``able`` and ``why``).
+        ``cpus``, ``threads`` (of torch), ``processor`` (see there), ``memory`` (total and available, None
+        where unknown), ``cache`` (folder and free disk), ``settings`` (variable to value or None), ``assets``
+        (status, size, rights and licence each) and ``runs`` (what this machine can run, each with ``able``
+        and ``why``).
     """
     import torch
 
@@ -43,6 +44,7 @@ def examine() -> dict[str, Any]:
         ],
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processor": processor(),
         "memory": _memory(),
         "cache": {
             "folder": str(assets.cache_dir()),
@@ -60,6 +62,37 @@ def examine() -> dict[str, Any]:
         },
     }
     return found | {"runs": _runs(found)}
+
+
+def processor() -> dict[str, Any]:
+    """What the CPU does well.
+
+    Returns:
+        ``name``; ``instructions``, the vector instructions that torch's own functions use (``AVX2``, ...);
+        ``half_precision``, the types in which recurrent layers can run; and ``advice``, a sentence on
+        training with ``precision="bf16"``.
+    """
+    import torch
+
+    from mmbook.encoders.recurrent import HALF_PRECISIONS
+
+    # older torch does not tell; its name for the same instructions differs between x86 and ARM
+    able = dict(getattr(torch.cpu, "get_capabilities", dict)())
+    native = any(able.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16"))
+    if native:
+        advice = "bfloat16 in hardware: precision='bf16' may be faster than float32"
+    elif able:
+        advice = "bfloat16 only emulated: precision='bf16' is slower than float32"
+    else:
+        advice = "bfloat16 perhaps emulated: compare the time of precision='bf16' with that of float32"
+    if torch.bfloat16 not in HALF_PRECISIONS:
+        advice += "; recurrent layers stay in float32"
+    return {
+        "name": able.get("cpu_name") or platform.processor() or platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "half_precision": sorted(str(dtype).removeprefix("torch.") for dtype in HALF_PRECISIONS),
+        "advice": advice,
+    }
 
 
 def _runs(found: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,14 +6,13 @@ https://aclanthology.org/N19-1423. Letters in comments: B batch, T tokens, D wid
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmbook.encoders.reference import options_of, renamed
 from mmbook.modality import Modality
 from mmbook.registry import register
 
@@ -161,19 +160,15 @@ class Bert(nn.Module):
                 f"is_decoder={getattr(c, 'is_decoder', False)}; ours is an encoder with 'gelu'"
             )
         model = cls(
-            vocab_size=c.vocab_size,
-            width=c.hidden_size,
-            layers=c.num_hidden_layers,
-            heads=c.num_attention_heads,
-            hidden=c.intermediate_size,
-            max_positions=c.max_position_embeddings,
-            segments=c.type_vocab_size,
-            dropout=c.hidden_dropout_prob,
-            attention_dropout=c.attention_probs_dropout_prob,
-            pad_id=c.pad_token_id,
-            eps=c.layer_norm_eps,
+            **options_of(
+                c,
+                vocab_size="vocab_size",
+                max_positions="max_position_embeddings",
+                segments="type_vocab_size",
+                pad_id="pad_token_id",
+            )
         )
-        model.load_state_dict(from_transformers(module.state_dict()))
+        model.load_state_dict(our_weights(module.state_dict()))
         return model.train(module.training)
 
     @classmethod
@@ -189,7 +184,7 @@ class Bert(nn.Module):
         from mmbook import assets
 
         model = cls()
-        model.load_state_dict(from_transformers(load_file(assets.path("minilm"))))
+        model.load_state_dict(our_weights(load_file(assets.path("minilm"))))
         model.weights = "pretrained"
         return model.eval()
 
@@ -224,34 +219,22 @@ def _initialise(module: nn.Module) -> None:
 
 # What transformers calls a thing, and what it is called here.
 _NAMES = {
-    "embeddings.word_embeddings.": "words.",
-    "embeddings.position_embeddings.": "positions.",
-    "embeddings.token_type_embeddings.": "segments.",
-    "embeddings.LayerNorm.": "norm.",
-    "encoder.layer.": "blocks.",
-    "attention.output.dense.": "attention.out.",
-    "attention.output.LayerNorm.": "attention_norm.",
-    "intermediate.dense.": "expand.",
-    "output.dense.": "contract.",
-    "output.LayerNorm.": "norm.",
+    r"^embeddings\.word_embeddings\.": "words.",
+    r"^embeddings\.position_embeddings\.": "positions.",
+    r"^embeddings\.token_type_embeddings\.": "segments.",
+    r"^embeddings\.LayerNorm\.": "norm.",
+    r"^encoder\.layer\.": "blocks.",
+    r"\.attention\.self\.": ".attention.",
+    r"\.attention\.output\.dense\.": ".attention.out.",
+    r"\.attention\.output\.LayerNorm\.": ".attention_norm.",
+    r"\.intermediate\.dense\.": ".expand.",
+    r"\.output\.dense\.": ".contract.",
+    r"\.output\.LayerNorm\.": ".norm.",
 }
-_NOT_IN_AN_ENCODER = ("pooler.dense.weight", "pooler.dense.bias", "embeddings.position_ids")
 
 
-def from_transformers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a ``transformers.BertModel`` (weights or gradients) under our names; Q, K, V joined in
-    one.
-
-    A name that is not known keeps its own, so that a strict load reports it.
-    """
-    ours: dict[str, Tensor] = {}
-    for name, tensor in weights.items():
-        if name in _NOT_IN_AN_ENCODER or re.search(r"attention\.self\.(key|value)\.", name):
-            continue
-        if "attention.self.query." in name:
-            tensor = torch.cat([weights[name.replace("query", part)] for part in ("query", "key", "value")])
-            name = name.replace("attention.self.query.", "attention.qkv.")
-        for theirs, short in _NAMES.items():
-            name = name.replace(theirs, short)
-        ours[name] = tensor
-    return ours
+def our_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a ``transformers.BertModel`` (weights or gradients) under our names."""
+    return renamed(
+        weights, _NAMES, r"^pooler\.dense\.|^embeddings\.position_ids$", qkv=("query", "key", "value")
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from mmbook.encoders.grid import grid_tokens
 from mmbook.encoders.small_cnn import SmallCNN
 from mmbook.modality import Modality
 from mmbook.registry import register
@@ -49,18 +50,9 @@ class Framewise(nn.Module):
         Raises:
             ValueError: values of another shape.
         """
-        values, mask = video
-        if values.dim() != 5 or values.shape[2] != 3:
-            raise ValueError(
-                f"video has shape {tuple(values.shape)}; it must be (B, T, 3, H, W), as VideoProcessor and "
-                f"collate make it"
-            )
-        if torch.compiler.is_compiling() and not torch.is_grad_enabled():  # as in grid_tokens
-            B, T = mask.shape
-            pictures = Modality(video.cleaned().values.flatten(0, 1)[:, None], mask.flatten()[:, None])
-            return Modality(self.encoder(pictures).pooled().unflatten(0, (B, T)), mask).cleaned()
-        frames = values[mask][:, None]  # (N, 1, 3, H, W): each real frame is a picture of its own
-        tokens = self.encoder(Modality(frames, mask.new_ones(len(frames), 1))).pooled()  # (N, D)
-        out = tokens.new_zeros(*mask.shape, self.out_dim)
-        out[mask] = tokens
-        return Modality(out, mask)
+
+        def pooled(frames: Tensor) -> Tensor:  # (N, 3, H, W) to a grid of one cell (N, D, 1, 1)
+            real = torch.ones(len(frames), 1, dtype=torch.bool, device=frames.device)
+            return self.encoder(Modality(frames[:, None], real)).pooled()[..., None, None]
+
+        return grid_tokens(pooled, video)

@@ -1,4 +1,4 @@
-"""What every image encoder does around its network: frames in, grid cells out as tokens."""
+"""Pictures through a convolutional network: only real frames, and the cells of its grid as tokens."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def grid_tokens(network: Callable[[Tensor], Tensor], images: Modality) -> Modali
     values, mask = images
     if values.dim() != 5 or values.shape[2] != 3:
         raise ValueError(
-            f"images have shape {tuple(values.shape)}; it must be (B, T, 3, H, W), with T = 1 for single "
-            f"pictures, as ImageProcessor and collate make them"
+            f"pictures have shape {tuple(values.shape)}; it must be (B, T, 3, H, W), T = 1 for single ones, "
+            f"as ImageProcessor or VideoProcessor and collate make them"
         )
     if torch.compiler.is_compiling() and not torch.is_grad_enabled():
         # the sizes in a traced graph cannot depend on values: all frames enter, and the blank ones' cells go

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmbook.modality import Modality
+from mmbook.encoders.wrappers import Wrapper
 from mmbook.registry import register
 
 
@@ -103,7 +102,7 @@ def _put(module: nn.Module, name: str, layer: nn.Module) -> None:
 
 
 @register
-class LoRA(nn.Module):
+class LoRA(Wrapper):
     """Wrap an encoder so that only its LoRA matrices are trained: ``LoRA(Bert.minilm(), rank=4)``.
 
     Like every encoder it has a config, so a model with it can be saved and loaded.
@@ -121,14 +120,8 @@ class LoRA(nn.Module):
         targets: str = "qkv",
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
-        dim: Any = encoder.out_dim  # to a type checker every attribute of a module is a tensor or a module
-        self.out_dim, self.reads = dim, encoder.reads
+        super().__init__(encoder)
         add_lora(encoder, rank, alpha, targets, dropout)
-        self.encoder = encoder
-
-    def forward(self, modality: Modality) -> Modality:
-        return self.encoder(modality)
 
     def merged(self) -> nn.Module:
         """The plain encoder with what was learned folded into its weights; this wrapper is empty then."""

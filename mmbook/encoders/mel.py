@@ -1,9 +1,15 @@
-"""The log-mel spectrogram: what all audio encoders but wav2vec 2.0 see of a sound.
+"""Log-mel spectrograms, the front ends of audio encoders; one of them blind to loudness and microphone.
 
 A sound is cut into frames of 25 ms, one every 10 ms; each frame is faded at its ends by a window; the Fourier
 transform says how much power it has at each frequency; triangular filters, evenly spaced on the mel scale of
 pitch (Stevens, Volkmann and Newman 1937, https://doi.org/10.1121/1.1915893), sum that power; the logarithm
 follows, as loudness is heard.
+
+A recording is speech times a channel: how loud it was, what the microphone and the room do to each frequency.
+In the logarithm the product is a sum, and what is the same in all frames of a recording is gone once each
+band's mean over the recording is subtracted: cepstral mean subtraction (Atal 1974,
+https://doi.org/10.1121/1.1914702), which `TelephoneMel` does. It takes some of the speech with it, most in a
+short word, and is worth it where training and test do not share their microphones.
 """
 
 from __future__ import annotations
@@ -16,6 +22,28 @@ from torch import Tensor, nn
 from mmbook.modality import Modality
 from mmbook.preprocess.spectrum import hann, mel_filterbank, power, stft
 from mmbook.registry import register
+
+
+def checked_waves(audio: Modality) -> Modality:
+    """Waveforms ``(B, T)``, zero under the mask.
+
+    Raises:
+        ValueError: another shape or type; padding before or between the samples.
+    """
+    if audio.values.dim() != 2 or not audio.values.is_floating_point():
+        raise ValueError(
+            f"audio has {audio.values.dtype} values of shape {tuple(audio.values.shape)}; it must be "
+            f"float (B, T), as AudioProcessor and collate make it"
+        )
+    check_padding(audio.mask, "audio", "samples")
+    return audio.cleaned()
+
+
+def check_padding(mask: Tensor, what: str, steps: str) -> None:
+    """Refuse a ``(B, T)`` mask with padding before or between the real steps of a row."""
+    # a traced graph cannot branch on values, so it goes without this check
+    if not torch.compiler.is_compiling() and (mask[:, 1:] & ~mask[:, :-1]).any():
+        raise ValueError(f"{what} has padding before real {steps}; put all padding at the end of the row")
 
 
 @register
@@ -72,15 +100,7 @@ class LogMel(nn.Module):
         Raises:
             ValueError: another shape; padding before or between the samples.
         """
-        if audio.values.dim() != 2 or not audio.values.is_floating_point():
-            raise ValueError(
-                f"audio has {audio.values.dtype} values of shape {tuple(audio.values.shape)}; it must be "
-                f"float (B, T), as AudioProcessor and collate make it"
-            )
-        waves, mask = audio.cleaned()
-        # a traced graph cannot branch on values, so it goes without this check
-        if not torch.compiler.is_compiling() and (mask[:, 1:] & ~mask[:, :-1]).any():
-            raise ValueError("audio has padding before real samples; put all padding at the end of the row")
+        waves, mask = checked_waves(audio)
         waves = nn.functional.pad(waves, (0, max(0, self.n_fft - waves.shape[1])))
         # a spectrum needs the range of float32: half precision would lose the quiet bands
         with torch.autocast(waves.device.type, enabled=False):
@@ -89,15 +109,6 @@ class LogMel(nn.Module):
         counts = torch.where(lengths > 0, (lengths - self.n_fft).clamp(min=0) // self.hop + 1, 0)
         real = torch.arange(log.shape[1], device=log.device) < counts[:, None]
         return Modality((log - self.mean) / self.std, real).cleaned()
-
-
-# A log-mel spectrogram that a telephone would pass and a microphone cannot colour.
-#
-# A recording is speech times a channel: how loud it was, what the microphone and the room do to each
-# frequency, and where the band ends. In the logarithm the product is a sum, and what is the same in all
-# frames of a recording is gone once each band's mean over the recording is subtracted: cepstral mean
-# subtraction (Atal 1974, https://doi.org/10.1121/1.1914702). It takes some of the speech with it, most in a
-# short word, and is worth it where training and test do not share their microphones.
 
 
 @register

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from mmbook.encoders.batch_norm import BatchNorm2d
 from mmbook.encoders.grid import grid_tokens
 from mmbook.modality import Modality
 from mmbook.registry import register
@@ -33,7 +34,7 @@ def conv_norm_relu(before: int, after: int, kernel: int, stride: int = 1, groups
     """Convolution, batch norm, ReLU cut at 6. No bias: the batch norm would take it away again."""
     return nn.Sequential(
         nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(after),
+        BatchNorm2d(after),
         nn.ReLU6(inplace=True),
     )
 
@@ -52,7 +53,7 @@ class InvertedResidual(nn.Module):
         steps += [
             conv_norm_relu(wide, wide, kernel=3, stride=stride, groups=wide),
             nn.Conv2d(wide, after, kernel_size=1, bias=False),
-            nn.BatchNorm2d(after),
+            BatchNorm2d(after),
         ]
         self.conv = nn.Sequential(*steps)
         self.adds = stride == 1 and before == after  # else the shapes differ and there is nothing to add to

@@ -1,9 +1,9 @@
-"""LSTM and GRU over log-mel frames: a memory that is carried along the sound.
+"""LSTM and GRU over log-mel frames: a state that is carried along the sound.
 
-Hochreiter and Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735, with the forget gate of Gers,
-Schmidhuber and Cummins 2000, https://doi.org/10.1162/089976600300015015. The GRU, the LSTM's idea with two
-gates and one state that is memory and output at once: Cho et al. 2014, "Learning Phrase Representations using
-RNN Encoder-Decoder for Statistical Machine Translation", https://aclanthology.org/D14-1179.
+LSTM: Hochreiter and Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735, with the forget gate of
+Gers, Schmidhuber and Cummins 2000, https://doi.org/10.1162/089976600300015015. GRU, with two gates and one
+state that is memory and output at once: Cho et al. 2014, "Learning Phrase Representations using RNN
+Encoder-Decoder for Statistical Machine Translation", https://aclanthology.org/D14-1179.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 from mmbook.encoders.mel import LogMel
 from mmbook.modality import Modality
+from mmbook.moved import moved_names
 from mmbook.registry import register
+
+__getattr__ = moved_names(__name__)
 
 R = TypeVar("R", bound="Recurrent")
 
@@ -42,12 +45,41 @@ def reverse_rows(x: Tensor, mask: Tensor) -> Tensor:
     return x.gather(1, source[..., None].expand_as(x))
 
 
+def half_precisions() -> frozenset[torch.dtype]:
+    """The half precisions in which this CPU can run recurrent layers: bfloat16 and float16, one or none.
+
+    On a CPU torch hands an LSTM to oneDNN, which has half precision only for processors with instructions for
+    it (bfloat16: AVX-512 on x86); on others it stops with "could not create a primitive descriptor". It has
+    slower ways for convolutions and matrix products there, but none for recurrent layers.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return frozenset((torch.bfloat16, torch.float16))  # torch's own layers, which run in every type
+    supported = {
+        torch.bfloat16: torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+        torch.float16: torch.ops.mkldnn._is_mkldnn_fp16_supported(),
+    }
+    return frozenset(dtype for dtype, native in supported.items() if native)
+
+
+HALF_PRECISIONS = half_precisions()  # found once: a compiled model cannot ask
+
+
+def autocast_recurrent(device: torch.device) -> torch.autocast:
+    """Autocast for recurrent layers: as it is now, but off on a CPU that cannot run them in its type."""
+    on = torch.is_autocast_enabled(device.type)
+    if on and device.type == "cpu":
+        on = torch.get_autocast_dtype("cpu") in HALF_PRECISIONS
+    return torch.autocast(device.type, enabled=on)
+
+
 class Recurrent(nn.Module):
     """Waveforms ``(B, T)`` to tokens ``(B, T', out_dim)``, one for each `stack` log-mel frames (25 a second).
 
     A subclass says which recurrent layer of torch it runs. A forward layer cannot see what comes later, so
     padding at the end of a row does not reach its real steps. A backward one is a forward one over the
     reversed row, its padding again at the end.
+
+    Under autocast to half precision the layers stay in float32 on a CPU that cannot run them in less.
 
     Args:
         width: of the state h in one direction.
@@ -83,13 +115,14 @@ class Recurrent(nn.Module):
     def forward(self, audio: Modality) -> Modality:
         """Values ``(B, T)`` float at the front end's rate, padding at the end of each row."""
         x, mask = stack_frames(self.mel(audio), self.stack)
-        for i, forwards in enumerate(self.forwards):  # one direction, then the other, layer by layer
-            x = self.dropout(x) if i else x
-            y, _ = forwards(x)
-            if self.backwards:
-                z, _ = self.backwards[i](reverse_rows(x, mask))
-                y = torch.cat([y, reverse_rows(z, mask)], dim=-1)
-            x = y
+        with autocast_recurrent(x.device):
+            for i, forwards in enumerate(self.forwards):  # one direction, then the other, layer by layer
+                x = self.dropout(x) if i else x
+                y, _ = forwards(x)
+                if self.backwards:
+                    z, _ = self.backwards[i](reverse_rows(x, mask))
+                    y = torch.cat([y, reverse_rows(z, mask)], dim=-1)
+                x = y
         return Modality(x, mask).cleaned()
 
     @classmethod
@@ -118,28 +151,6 @@ class Recurrent(nn.Module):
         return model.train(module.training)
 
 
-def lstm_cell(
-    x: Tensor, h: Tensor, c: Tensor, w_input: Tensor, w_state: Tensor, b_input: Tensor, b_state: Tensor
-) -> tuple[Tensor, Tensor]:
-    """One step of an LSTM, the formulas as they stand in a textbook; ``torch.nn.LSTM`` computes the same.
-
-    Args:
-        x: input of this step ``(B, D)``.
-        h, c: output and memory of the step before, each ``(B, width)``.
-        w_input, w_state: ``(4 * width, D)`` and ``(4 * width, width)``; b_input, b_state: ``(4 * width,)``.
-            Four layers in one: input gate, forget gate, candidate, output gate. One bias would do;
-            ``torch.nn.LSTM`` has two. Its names are weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0.
-
-    Returns:
-        The new h and c.
-    """
-    gates = x @ w_input.T + b_input + h @ w_state.T + b_state  # (B, 4 * width)
-    write, keep, candidate, show = gates.chunk(4, dim=-1)
-    c = keep.sigmoid() * c + write.sigmoid() * candidate.tanh()
-    h = show.sigmoid() * c.tanh()
-    return h, c
-
-
 @register
 class LSTM(Recurrent):
     """Waveforms ``(B, T)`` to tokens ``(B, T', out_dim)``, one for each `stack` log-mel frames (25 a second).
@@ -150,29 +161,6 @@ class LSTM(Recurrent):
 
     source: ClassVar[str] = "Hochreiter and Schmidhuber 1997"
     layer: ClassVar[type[nn.LSTM] | type[nn.GRU]] = nn.LSTM
-
-
-def gru_cell(
-    x: Tensor, h: Tensor, w_input: Tensor, w_state: Tensor, b_input: Tensor, b_state: Tensor
-) -> Tensor:
-    """One step of a GRU, the formulas as they stand in a textbook; ``torch.nn.GRU`` computes the same.
-
-    Args:
-        x: input of this step ``(B, D)``.
-        h: state of the step before ``(B, width)``.
-        w_input, w_state: ``(3 * width, D)`` and ``(3 * width, width)``; b_input, b_state: ``(3 * width,)``.
-            Three layers in one: reset gate, update gate, candidate. Here both biases are needed: the reset
-            gate acts on the state's share of the candidate, its bias included (in the paper on the state
-            itself). The names in torch are weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0.
-
-    Returns:
-        The new h.
-    """
-    reset, update, candidate = (x @ w_input.T + b_input).chunk(3, dim=-1)  # each (B, width)
-    reset_h, update_h, candidate_h = (h @ w_state.T + b_state).chunk(3, dim=-1)
-    keep = (update + update_h).sigmoid()
-    new = (candidate + (reset + reset_h).sigmoid() * candidate_h).tanh()
-    return keep * h + (1 - keep) * new
 
 
 @register

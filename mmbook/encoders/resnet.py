@@ -5,15 +5,15 @@ He et al. 2016, "Deep Residual Learning for Image Recognition", https://arxiv.or
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmbook.encoders.batch_norm import BatchNorm2d
 from mmbook.encoders.grid import grid_tokens
-from mmbook.encoders.same_layers import check_same
+from mmbook.encoders.reference import Names, T, check_same, renamed
 from mmbook.modality import Modality
 from mmbook.registry import register
 
@@ -23,7 +23,7 @@ EXPANSION = {"basic": 1, "bottleneck": 4}  # channels out of a block over its wi
 def conv_norm(before: int, after: int, kernel: int, stride: int = 1) -> list[nn.Module]:
     """Convolution and batch norm. No bias: the batch norm would take it away again."""
     conv = nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=False)
-    return [conv, nn.BatchNorm2d(after)]
+    return [conv, BatchNorm2d(after)]
 
 
 class Residual(nn.Module):
@@ -129,9 +129,8 @@ class ResNet(nn.Module):
             kind = "bottleneck" if hasattr(stages[0][0], "conv3") else "basic"
             widths = [stage[0].conv1.out_channels for stage in stages]
             model = cls([len(stage) for stage in stages], kind, widths, module.conv1.out_channels)
-        check_same(_layers(model), {our_name(name): layer for name, layer in _layers(module).items()})
-        weights = {our_name(name): tensor for name, tensor in module.state_dict().items()}
-        model.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")})
+        check_same(_layers(model), our_weights(_layers(module)))
+        model.load_state_dict(our_weights(module.state_dict()))
         return model.train(module.training)
 
     @classmethod
@@ -154,18 +153,21 @@ def _layers(module: nn.Module) -> dict[str, nn.Module]:
     return {name: layer for name, layer in leaves.items() if not isinstance(layer, others)}
 
 
-def our_name(name: str) -> str:
-    """What is called here what torchvision or transformers calls `name`.
+_PART = {"conv": 0, "bn": 1, "convolution": 0, "normalization": 1, "activation": 2}  # of three steps
+# What torchvision or transformers calls a thing, and what it is called here.
+_NAMES: Names = {
+    r"^(conv|bn)1\b": lambda m: f"stem.{_PART[m[1]]}",
+    r"^embedder\.embedder\.(\w+)": lambda m: f"stem.{_PART[m[1]]}",
+    r"^maxpool|^embedder\.pooler": "stem.3",
+    r"^layer(\d)": lambda m: f"stages.{int(m[1]) - 1}",
+    r"^encoder\.stages\.(\d+)\.layers": r"stages.\1",
+    r"\.(conv|bn)(\d)": lambda m: f".body.{3 * int(m[2]) - 3 + _PART[m[1]]}",
+    r"\.layer\.(\d)\.(\w+)": lambda m: f".body.{3 * int(m[1]) + _PART[m[2]]}",
+    r"\.shortcut\.([a-z]\w+)": lambda m: f".shortcut.{_PART[m[1]]}",
+    r"\.downsample\.": ".shortcut.",
+}
 
-    A name that is not known keeps its own, so that a strict load reports it.
-    """
-    part = {"conv": 0, "bn": 1, "convolution": 0, "normalization": 1, "activation": 2}  # of three steps
-    name = re.sub(r"^(conv|bn)1\b", lambda m: f"stem.{part[m[1]]}", name)
-    name = re.sub(r"^embedder\.embedder\.(\w+)", lambda m: f"stem.{part[m[1]]}", name)
-    name = re.sub(r"^maxpool|^embedder\.pooler", "stem.3", name)
-    name = re.sub(r"^layer(\d)", lambda m: f"stages.{int(m[1]) - 1}", name)
-    name = re.sub(r"^encoder\.stages\.(\d+)\.layers", r"stages.\1", name)
-    name = re.sub(r"\.(conv|bn)(\d)", lambda m: f".body.{3 * int(m[2]) - 3 + part[m[1]]}", name)
-    name = re.sub(r"\.layer\.(\d)\.(\w+)", lambda m: f".body.{3 * int(m[1]) + part[m[2]]}", name)
-    name = re.sub(r"\.shortcut\.([a-z]\w+)", lambda m: f".shortcut.{part[m[1]]}", name)
-    return name.replace(".downsample.", ".shortcut.")
+
+def our_weights(weights: Mapping[str, T]) -> dict[str, T]:
+    """The tensors (weights, gradients or statistics), or layers, of either reference under our names."""
+    return renamed(weights, _NAMES, left_out=r"^fc\.")

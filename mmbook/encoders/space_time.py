@@ -6,7 +6,6 @@ https://arxiv.org/abs/2102.05095. Letters in comments: B batch, T frames, P plac
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -15,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbook.encoders.bert import SelfAttention
+from mmbook.encoders.reference import options_of, read_imagenet, renamed
 from mmbook.modality import Modality
-from mmbook.preprocess.image import IMAGENET_MEAN, IMAGENET_STD
 from mmbook.registry import register
 
 
@@ -182,15 +181,8 @@ class SpaceTime(nn.Module):
                 f"num_channels={c.num_channels}; ours has divided_space_time, 'gelu', biases, no drop path, "
                 f"square frames and patches, 3 channels"
             )
-        names = {"size": "image_size", "frames": "num_frames", "patch": "patch_size", "width": "hidden_size"}
-        names |= {
-            "layers": "num_hidden_layers",
-            "heads": "num_attention_heads",
-            "hidden": "intermediate_size",
-        }
-        names |= {"dropout": "hidden_dropout_prob", "attention_dropout": "attention_probs_dropout_prob"}
-        model = cls(**{ours: getattr(c, name) for ours, name in names.items()}, eps=c.layer_norm_eps)
-        model.load_state_dict(from_transformers(module.state_dict()))
+        model = cls(**options_of(c, size="image_size", frames="num_frames", patch="patch_size"))
+        model.load_state_dict(our_weights(module.state_dict()))
         return model.train(module.training)
 
     @classmethod
@@ -201,50 +193,34 @@ class SpaceTime(nn.Module):
         another mean and deviation than ImageNet's, the difference is put into the first layer, which is
         linear.
         """
-        from transformers import AutoImageProcessor, TimesformerModel
+        from transformers import TimesformerModel
 
         model = cls.from_reference(TimesformerModel.from_pretrained(name))
-        given = AutoImageProcessor.from_pretrained(name)
-        mean, std = torch.tensor(given.image_mean), torch.tensor(given.image_std)
-        # they read (rgb - mean) / std, and rgb is ours * IMAGENET_STD + IMAGENET_MEAN
-        scale, shift = torch.tensor(IMAGENET_STD) / std, (torch.tensor(IMAGENET_MEAN) - mean) / std
-        with torch.no_grad():
-            weight = model.patches.weight  # (D, 3, patch, patch)
-            assert model.patches.bias is not None
-            model.patches.bias += (weight * shift[:, None, None]).sum(dim=(1, 2, 3))
-            weight *= scale[:, None, None]
+        read_imagenet(model.patches, name)
         model.weights = "pretrained"
         return model.eval()
 
 
 # What transformers calls a thing, and what it is called here.
-_NAMES = (
-    (r"^embeddings\.cls_token", "class_token"),
-    (r"^embeddings\.position_embeddings", "positions"),
-    (r"^embeddings\.time_embeddings", "times"),
-    (r"^embeddings\.patch_embeddings\.projection\.", "patches."),
-    (r"^layernorm\.", "norm."),
-    (r"^encoder\.layer\.", "blocks."),
-    (r"\.temporal_layernorm\.", ".time_norm."),
-    (r"\.temporal_dense\.", ".time_out."),
-    (r"\.layernorm_before\.", ".attention_norm."),
-    (r"\.layernorm_after\.", ".norm."),
-    (r"\.temporal_attention\.", ".time_attention."),
-    (r"attention\.attention\.qkv\.", "attention.qkv."),
-    (r"attention\.output\.dense\.", "attention.out."),
-    (r"\.intermediate\.dense\.", ".expand."),
-    (r"\.output\.dense\.", ".contract."),
-)
+_NAMES = {
+    r"^embeddings\.cls_token": "class_token",
+    r"^embeddings\.position_embeddings": "positions",
+    r"^embeddings\.time_embeddings": "times",
+    r"^embeddings\.patch_embeddings\.projection\.": "patches.",
+    r"^layernorm\.": "norm.",
+    r"^encoder\.layer\.": "blocks.",
+    r"\.temporal_layernorm\.": ".time_norm.",
+    r"\.temporal_dense\.": ".time_out.",
+    r"\.layernorm_before\.": ".attention_norm.",
+    r"\.layernorm_after\.": ".norm.",
+    r"\.temporal_attention\.": ".time_attention.",
+    r"attention\.attention\.qkv\.": "attention.qkv.",
+    r"attention\.output\.dense\.": "attention.out.",
+    r"\.intermediate\.dense\.": ".expand.",
+    r"\.output\.dense\.": ".contract.",
+}
 
 
-def from_transformers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a ``transformers.TimesformerModel`` (weights or gradients) under our names.
-
-    A name that is not known keeps its own, so that a strict load reports it.
-    """
-    ours: dict[str, Tensor] = {}
-    for name, tensor in weights.items():
-        for theirs, short in _NAMES:
-            name = re.sub(theirs, short, name)
-        ours[name] = tensor
-    return ours
+def our_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a ``transformers.TimesformerModel`` (weights or gradients) under our names."""
+    return renamed(weights, _NAMES)

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from mmbook.encoders.batch_norm import BatchNorm2d
 from mmbook.encoders.grid import grid_tokens
-from mmbook.encoders.same_layers import check_same
+from mmbook.encoders.reference import check_same
 from mmbook.modality import Modality
 from mmbook.registry import register
 
@@ -61,7 +62,7 @@ class VGG(nn.Module):
                 continue
             # a batch norm would take the bias away again
             steps.append(nn.Conv2d(before, layer, kernel_size=3, padding=1, bias=not batch_norm))
-            steps += [nn.BatchNorm2d(layer)] if batch_norm else []
+            steps += [BatchNorm2d(layer)] if batch_norm else []
             steps.append(nn.ReLU(inplace=True))
             before = layer
         self.features = nn.Sequential(*steps)

@@ -14,6 +14,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from mmbook.encoders.batch_norm import BatchNorm3d
+from mmbook.encoders.mel import check_padding
+from mmbook.encoders.reference import Names, renamed
 from mmbook.modality import Modality
 from mmbook.preprocess.image import IMAGENET_MEAN, IMAGENET_STD
 from mmbook.registry import register
@@ -29,7 +32,7 @@ def convolution(before: int, after: int, kernel: int, stride: int = 1) -> nn.Con
     return nn.Conv3d(before, after, kernel, stride, padding=kernel // 2, bias=False)
 
 
-class RealNorm(nn.BatchNorm3d):
+class RealNorm(BatchNorm3d):
     """Batch norm over the frames that exist: what is padding stays zero, and no statistic counts it.
 
     A batch norm turns the zeros of the padding into its shift, which the next convolution would carry into
@@ -135,9 +138,7 @@ class Video3D(nn.Module):
                 f"and collate make it"
             )
         values, mask = Modality(self._converted(video.values), video.mask).cleaned()
-        # a traced graph cannot branch on values, so it goes without this check
-        if not torch.compiler.is_compiling() and (mask[:, 1:] & ~mask[:, :-1]).any():
-            raise ValueError("video has padding before real frames; put all padding at the end of the row")
+        check_padding(mask, "video", "frames")
         # most batches are not, and then nothing has to be blanked; a traced graph must serve both
         padded = torch.compiler.is_compiling() or not mask.all()
         x = values.transpose(1, 2)  # (B, 3, T, H, W)
@@ -206,35 +207,20 @@ class Video3D(nn.Module):
             if found := re.fullmatch(r"(layer\d)\.\d+\.conv1\.0\.weight", name):
                 stages.setdefault(found[1], []).append(len(tensor))
         model = cls([s[0] for s in stages.values()], [len(s) for s in stages.values()], **options)
-        model.load_state_dict(from_torchvision(weights))
+        model.load_state_dict(our_weights(weights))
         return model
 
 
-# What torchvision calls a thing, and what it is called here.
-_NAMES = (
-    (r"^stem\.0\.", "stem."),
-    (r"^stem\.1\.", "stem_norm."),
-    (r"\.conv(\d)\.0\.", r".conv\1."),
-    (r"\.conv(\d)\.1\.", r".norm\1."),
-    (r"\.downsample\.0\.", ".shortcut."),
-    (r"\.downsample\.1\.", ".shortcut_norm."),
-)
-
-
-def from_torchvision(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of an ``r3d_18`` (weights or gradients) under our names, without the classifier's.
-
-    A name that is not known keeps its own, so that a strict load reports it.
-    """
-    ours: dict[str, Tensor] = {}
-    blocks: list[str] = []  # "layer1.0", "layer1.1", "layer2.0", ...: ours are numbered through
-    for name, tensor in weights.items():
-        if name in ("fc.weight", "fc.bias"):  # the 400 classes: a head's business
-            continue
-        if found := re.match(r"layer\d\.\d+", name):
-            blocks += [found[0]] if found[0] not in blocks else []
-            name = f"blocks.{blocks.index(found[0])}{name[found.end() :]}"
-        for theirs, short in _NAMES:
-            name = re.sub(theirs, short, name)
-        ours[name] = tensor
-    return ours
+def our_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of an ``r3d_18`` (weights or gradients) under our names, without the classifier's."""
+    blocks: dict[str, int] = {}  # "layer1.0", "layer1.1", "layer2.0", ...: ours are numbered through
+    names: Names = {
+        r"^stem\.0\.": "stem.",
+        r"^stem\.1\.": "stem_norm.",
+        r"^layer\d\.\d+": lambda found: f"blocks.{blocks.setdefault(found[0], len(blocks))}",
+        r"\.conv(\d)\.0\.": r".conv\1.",
+        r"\.conv(\d)\.1\.": r".norm\1.",
+        r"\.downsample\.0\.": ".shortcut.",
+        r"\.downsample\.1\.": ".shortcut_norm.",
+    }
+    return renamed(weights, names, left_out=r"^fc\.(weight|bias)$")

@@ -6,7 +6,6 @@ https://arxiv.org/abs/2010.11929. Letters in comments: N frames, T tokens of one
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -16,8 +15,8 @@ from torch import Tensor, nn
 
 from mmbook.encoders.bert import SelfAttention
 from mmbook.encoders.grid import grid_tokens
+from mmbook.encoders.reference import options_of, read_imagenet, renamed
 from mmbook.modality import Modality
-from mmbook.preprocess.image import IMAGENET_MEAN, IMAGENET_STD
 from mmbook.registry import register
 
 
@@ -149,18 +148,10 @@ class ViT(nn.Module):
         deviation. Where the weights were trained with another mean and deviation (google's with 0.5 and 0.5),
         the difference is put into the first layer, which is linear.
         """
-        from transformers import AutoImageProcessor, ViTModel
+        from transformers import ViTModel
 
         model = cls.from_reference(ViTModel.from_pretrained(name, add_pooling_layer=False))
-        given = AutoImageProcessor.from_pretrained(name)
-        mean, std = torch.tensor(given.image_mean), torch.tensor(given.image_std)
-        # they read (rgb - mean) / std, and rgb is ours * IMAGENET_STD + IMAGENET_MEAN
-        scale, shift = torch.tensor(IMAGENET_STD) / std, (torch.tensor(IMAGENET_MEAN) - mean) / std
-        with torch.no_grad():
-            weight = model.patches.weight  # (D, 3, patch, patch)
-            assert model.patches.bias is not None
-            model.patches.bias += (weight * shift[:, None, None]).sum(dim=(1, 2, 3))
-            weight *= scale[:, None, None]
+        read_imagenet(model.patches, name)
         model.weights = "pretrained"
         return model.eval()
 
@@ -173,10 +164,7 @@ def _from_transformers(c: Any) -> dict[str, Any]:
             f"num_channels={c.num_channels}, patch_size={c.patch_size}; ours has 'gelu', biases, 3 channels "
             f"and square patches"
         )
-    names = {"size": "image_size", "patch": "patch_size", "width": "hidden_size", "eps": "layer_norm_eps"}
-    names |= {"layers": "num_hidden_layers", "heads": "num_attention_heads", "hidden": "intermediate_size"}
-    names |= {"dropout": "hidden_dropout_prob", "attention_dropout": "attention_probs_dropout_prob"}
-    return {ours: getattr(c, theirs) for ours, theirs in names.items()}
+    return options_of(c, size="image_size", patch="patch_size")
 
 
 def _from_torchvision(module: Any) -> dict[str, Any]:
@@ -213,22 +201,9 @@ _NAMES = {
     r"\.mlp\.(fc1|0)\.": ".expand.",
     r"\.mlp\.(fc2|3)\.": ".contract.",
 }
-_NOT_IN_AN_ENCODER = re.compile(r"^pooler\.|^heads\.|^embeddings\.mask_token$|\.[kv]_proj\.")
 
 
 def our_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of either reference (weights or gradients) under our names; Q, K, V joined in one.
-
-    A name that is not known keeps its own, so that a strict load reports it.
-    """
-    ours: dict[str, Tensor] = {}
-    for name, tensor in weights.items():
-        if _NOT_IN_AN_ENCODER.search(name):
-            continue
-        if ".q_proj." in name:
-            tensor = torch.cat([weights[name.replace("q_proj", f"{part}_proj")] for part in "qkv"])
-            name = name.replace("q_proj", "qkv")
-        for theirs, short in _NAMES.items():
-            name = re.sub(theirs, short, name)
-        ours[name] = tensor
-    return ours
+    """The tensors of either reference (weights or gradients) under our names."""
+    left_out = r"^pooler\.|^heads\.|^embeddings\.mask_token$"
+    return renamed(weights, _NAMES, left_out, qkv=("q_proj", "k_proj", "v_proj"))

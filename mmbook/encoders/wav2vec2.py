@@ -6,7 +6,6 @@ https://arxiv.org/abs/2006.11477. Letters in comments: B batch, T samples, N tok
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -15,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmbook.encoders.bert import Block
+from mmbook.encoders.mel import checked_waves
+from mmbook.encoders.reference import options_of, renamed
 from mmbook.encoders.vit import PreNormBlock
 from mmbook.modality import Modality
 from mmbook.registry import register
@@ -46,7 +47,7 @@ class WaveConv(nn.Module):
             self.norm = nn.LayerNorm(after) if norm else None
 
     def counts(self, counts: Tensor) -> Tensor:
-        """How many steps come out, where `counts` ``(B,)`` go in."""
+        """Number of output steps ``(B,)`` for `counts` ``(B,)`` input steps."""
         return ((counts - self.kernel) // self.stride + 1).clamp(min=0)
 
     def forward(self, x: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,7 +71,8 @@ def norm_over_time(x: Tensor, counts: Tensor, norm: nn.GroupNorm) -> Tensor:
     """
     real = torch.arange(x.shape[2], device=x.device) < counts[:, None]  # (B, T)
     if not torch.compiler.is_compiling() and real.all():
-        return norm(x)
+        # not norm(x), whose Python layer refuses a batch of one sound with one step
+        return torch.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
     with torch.autocast(x.device.type, enabled=False):  # sums over thousands of steps need float32
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         count = counts.clamp(min=1)[:, None, None]
@@ -227,15 +229,7 @@ class Wav2Vec2(nn.Module):
 
     def samples(self, audio: Modality) -> Modality:
         """The waveforms checked, zero under the mask, and normalised where `normalise` is set."""
-        if audio.values.dim() != 2 or not audio.values.is_floating_point():
-            raise ValueError(
-                f"audio has {audio.values.dtype} values of shape {tuple(audio.values.shape)}; it must be "
-                f"float (B, T), as AudioProcessor and collate make it"
-            )
-        waves, mask = audio.cleaned()
-        # a traced graph cannot branch on values, so it goes without this check
-        if not torch.compiler.is_compiling() and (mask[:, 1:] & ~mask[:, :-1]).any():
-            raise ValueError("audio has padding before real samples; put all padding at the end of the row")
+        waves, mask = checked_waves(audio)
         if self.normalise:
             count = mask.sum(dim=1, keepdim=True).clamp(min=1)
             centred = (waves - waves.sum(dim=1, keepdim=True) / count).masked_fill(~mask, 0)
@@ -267,28 +261,26 @@ class Wav2Vec2(nn.Module):
         if list(kind.values()) != ["gelu", "gelu", False, None]:
             raise ValueError(f"this Wav2Vec2Model has {kind}; ours has 'gelu' in both places and no adapters")
         model = cls(
-            channels=list(c.conv_dim),
-            kernels=list(c.conv_kernel),
-            strides=list(c.conv_stride),
-            conv_bias=c.conv_bias,
-            norm=c.feat_extract_norm,
-            width=c.hidden_size,
-            layers=c.num_hidden_layers,
-            heads=c.num_attention_heads,
-            hidden=c.intermediate_size,
-            position_kernel=c.num_conv_pos_embeddings,
-            position_groups=c.num_conv_pos_embedding_groups,
-            norm_first=c.do_stable_layer_norm,
-            dropout=c.hidden_dropout,
-            attention_dropout=c.attention_dropout,
-            projection_dropout=c.feat_proj_dropout,
-            eps=c.layer_norm_eps,
+            **options_of(
+                c,
+                channels="conv_dim",
+                kernels="conv_kernel",
+                strides="conv_stride",
+                conv_bias="conv_bias",
+                norm="feat_extract_norm",
+                position_kernel="num_conv_pos_embeddings",
+                position_groups="num_conv_pos_embedding_groups",
+                norm_first="do_stable_layer_norm",
+                dropout="hidden_dropout",
+                attention_dropout="attention_dropout",
+                projection_dropout="feat_proj_dropout",
+            ),
             normalise=normalise,
         )
         weights = dict(module.state_dict())
         # the product, of which the reference's state_dict has the two factors
         weights["encoder.pos_conv_embed.conv.weight"] = module.encoder.pos_conv_embed.conv.weight.detach()
-        model.load_state_dict(from_transformers(weights))
+        model.load_state_dict(our_weights(weights))
         return model.train(module.training)
 
     @classmethod
@@ -307,34 +299,25 @@ class Wav2Vec2(nn.Module):
 
 # What transformers calls a thing, and what it is called here.
 _NAMES = {
-    "feature_extractor.conv_layers.": "convs.",
-    "feature_projection.layer_norm.": "features_norm.",
-    "feature_projection.projection.": "project.",
-    "encoder.pos_conv_embed.conv.": "positions.",
-    "encoder.layer_norm.": "norm.",
-    "encoder.layers.": "blocks.",
-    "attention.out_proj.": "attention.out.",
-    "final_layer_norm.": "norm.",
-    "feed_forward.intermediate_dense.": "expand.",
-    "feed_forward.output_dense.": "contract.",
+    r"^feature_extractor\.conv_layers\.": "convs.",
+    r"^feature_projection\.layer_norm\.": "features_norm.",
+    r"^feature_projection\.projection\.": "project.",
+    r"^encoder\.pos_conv_embed\.conv\.": "positions.",
+    r"^encoder\.layers\.": "blocks.",
+    r"^encoder\.layer_norm\.": "norm.",
+    r"^(convs\.\d+)\.layer_norm\.": r"\1.norm.",
+    r"^(blocks\.\d+)\.layer_norm\.": r"\1.attention_norm.",
+    r"\.final_layer_norm\.": ".norm.",
+    r"\.attention\.out_proj\.": ".attention.out.",
+    r"\.feed_forward\.intermediate_dense\.": ".expand.",
+    r"\.feed_forward\.output_dense\.": ".contract.",
 }
 
 
-def from_transformers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a ``transformers.Wav2Vec2Model`` (weights or gradients) under our names; Q, K, V joined.
+def our_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a ``transformers.Wav2Vec2Model`` (weights or gradients) under our names.
 
-    A name that is not known keeps its own, so that a strict load reports it. Left out are the vector that
-    stands for a masked span, and the two factors of the weight norm.
+    Without the vector that stands for a masked span, and without the two factors of the weight norm.
     """
-    ours: dict[str, Tensor] = {}
-    for name, tensor in weights.items():
-        if name == "masked_spec_embed" or ".parametrizations." in name or re.search(r"\.[kv]_proj\.", name):
-            continue
-        if ".q_proj." in name:
-            tensor = torch.cat([weights[name.replace("q_proj", f"{part}_proj")] for part in "qkv"])
-            name = name.replace(".q_proj.", ".qkv.")
-        for theirs, short in _NAMES.items():
-            name = name.replace(theirs, short)
-        block = "attention_norm." if name.startswith("blocks.") else "norm."
-        ours[name.replace("layer_norm.", block)] = tensor
-    return ours
+    left_out = r"^masked_spec_embed$|\.parametrizations\."
+    return renamed(weights, _NAMES, left_out, qkv=("q_proj", "k_proj", "v_proj"))

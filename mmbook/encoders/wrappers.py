@@ -1,4 +1,4 @@
-"""Encoders around an encoder: frozen, its tokens pooled, joined end to end, or projected."""
+"""Encoders around an encoder: frozen; its tokens averaged, concatenated or projected."""
 
 from __future__ import annotations
 
@@ -10,8 +10,24 @@ from mmbook.modality import Modality
 from mmbook.registry import register
 
 
+class Wrapper(nn.Module):
+    """What all of them share: the encoder inside, what it reads, and the width of a token."""
+
+    config: dict[str, Any]
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.reads: str = encoder.reads  # type: ignore[assignment]
+        self.out_dim: int = encoder.out_dim  # type: ignore[assignment]
+
+    def forward(self, modality: Modality) -> Modality:
+        """What the encoder gives."""
+        return self.encoder(modality)
+
+
 @register
-class Frozen(nn.Module):
+class Frozen(Wrapper):
     """Wrap an encoder so that training leaves it alone: ``Frozen(Bert.minilm())``.
 
     Two things are needed, and forgetting the second is a common fault. Its parameters get no gradient; and it
@@ -21,23 +37,16 @@ class Frozen(nn.Module):
     """
 
     def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder.requires_grad_(False)
-        self.out_dim = encoder.out_dim
-        self.reads = encoder.reads
-        self.encoder.eval()
+        super().__init__(encoder.requires_grad_(False).eval())
 
     def train(self, mode: bool = True) -> Frozen:
         super().train(mode)
         self.encoder.eval()
         return self
 
-    def forward(self, modality: Modality) -> Modality:
-        return self.encoder(modality)
-
 
 @register
-class Pooled(nn.Module):
+class Pooled(Wrapper):
     """Wrap an encoder so that it gives one token a sample, the mean of its real tokens: ``(B, 1, out_dim)``.
 
     What is lost is which word, place or moment said it; what is gained is that a whole data set of features
@@ -45,22 +54,13 @@ class Pooled(nn.Module):
     https://arxiv.org/abs/1908.10084).
     """
 
-    config: dict[str, Any]
-
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        dim: Any = encoder.out_dim  # to a type checker every attribute of a module is a tensor or a module
-        self.encoder = encoder
-        self.out_dim = dim
-        self.reads = encoder.reads
-
     def forward(self, modality: Modality) -> Modality:
         encoded = self.encoder(modality)
         return Modality(encoded.pooled()[:, None], encoded.mask.any(dim=1, keepdim=True))
 
 
 @register
-class Flattened(nn.Module):
+class Flattened(Wrapper):
     """Wrap an encoder so that it gives one token a sample, all of its own end to end: ``(B, 1, tokens * D)``.
 
     Unlike a mean, it keeps *where* each token was, which a head that answers with a place needs. The price is
@@ -68,11 +68,9 @@ class Flattened(nn.Module):
     """
 
     def __init__(self, encoder: nn.Module, tokens: int) -> None:
-        super().__init__()
-        dim: Any = encoder.out_dim  # to a type checker every attribute of a module is a tensor or a module
-        self.encoder, self.tokens = encoder, tokens
-        self.out_dim = dim * tokens
-        self.reads = encoder.reads
+        super().__init__(encoder)
+        self.tokens = tokens
+        self.out_dim *= tokens
 
     def forward(self, modality: Modality) -> Modality:
         """Features of exactly `tokens` tokens; fails with a ValueError on any other number."""
@@ -86,22 +84,17 @@ class Flattened(nn.Module):
 
 
 @register
-class Projected(nn.Module):
+class Projected(Wrapper):
     """Wrap an encoder so that its tokens are normalised and projected to `width` numbers: ``(B, T', width)``.
 
     The cheapest way to fit a frozen encoder to a task of its own: only the projection is trained.
     """
 
-    config: dict[str, Any]
-
     def __init__(self, encoder: nn.Module, width: int) -> None:
-        super().__init__()
-        dim: Any = encoder.out_dim  # to a type checker every attribute of a module is a tensor or a module
-        self.encoder = encoder
+        super().__init__(encoder)
+        self.norm = nn.LayerNorm(self.out_dim)
+        self.linear = nn.Linear(self.out_dim, width)
         self.out_dim = width
-        self.reads = encoder.reads
-        self.norm = nn.LayerNorm(dim)
-        self.linear = nn.Linear(dim, width)
 
     def replace(self, encoder: nn.Module) -> None:
         """Put another encoder of the same ``out_dim`` under the projection, in the config, too."""
@@ -110,7 +103,8 @@ class Projected(nn.Module):
                 f"the encoder has out_dim {encoder.out_dim}; the projection was made for "
                 f"{self.norm.normalized_shape[0]}"
             )
-        self.encoder, self.reads = encoder, encoder.reads
+        self.encoder = encoder
+        self.reads = encoder.reads  # type: ignore[assignment]
         self.config["encoder"] = encoder.config
 
     def forward(self, modality: Modality) -> Modality:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmbook.fusion.inputs import complete, norm, upcast
+from mmbook.fusion.inputs import complete, upcast
+from mmbook.fusion.tokens import projections
 from mmbook.modality import Modality
 from mmbook.registry import register
 
@@ -38,9 +39,7 @@ class Attention(nn.Module):
     def __init__(self, dims: dict[str, int], out_dim: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.dims, self.out_dim = dict(dims), out_dim
-        self.project = nn.ModuleDict(
-            {name: nn.Sequential(norm(dim), nn.Linear(dim, out_dim)) for name, dim in dims.items()}
-        )
+        self.project = projections(dims, out_dim)
         self.dropout = nn.Dropout(dropout)
         self.token_score = nn.Linear(out_dim, 1, bias=False)  # a bias would cancel in the softmax
         self.own, self.context = nn.Linear(out_dim, out_dim), nn.Linear(out_dim, out_dim, bias=False)

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmbook.fusion.inputs import complete, norm
+from mmbook.fusion.inputs import complete
+from mmbook.fusion.tokens import projections
 from mmbook.modality import Modality
 from mmbook.registry import register
 
@@ -39,9 +40,7 @@ class FiLM(nn.Module):
     def __init__(self, dims: dict[str, int], out_dim: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.dims, self.out_dim = dict(dims), out_dim
-        self.project = nn.ModuleDict(
-            {name: nn.Sequential(norm(dim), nn.Linear(dim, out_dim)) for name, dim in dims.items()}
-        )
+        self.project = projections(dims, out_dim)
         self.dropout = nn.Dropout(dropout)
         # a single modality is never modulated
         self.generate = nn.ModuleDict(

@@ -1,4 +1,4 @@
-"""What every fusion does first: put its inputs in one order, fill in the absent, overwrite the padding."""
+"""The inputs of a fusion: every modality in a fixed order, absent ones filled in, padding overwritten."""
 
 from __future__ import annotations
 

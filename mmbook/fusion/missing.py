@@ -1,4 +1,4 @@
-"""What to do about a missing modality, for any fusion: something in its place, and practice in training."""
+"""Missing modalities, for any fusion: fill the gap, and drop modalities at random in training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILLINGS = (None, "zeros", "mean", "learned")
 
 @register
 class Missing(nn.Module):
-    """A fusion that gets something in place of what a row lacks, and that trains on rows with gaps.
+    """A fusion with missing modalities filled in, and with modality dropout in training.
 
     Args:
         fusion: any of ``mmbook.fusion.FUSIONS``; its output is passed on unchanged.

@@ -22,7 +22,7 @@ class Tokens(nn.Module):
 
     Args:
         dims: name -> width of that modality's features.
-        width: of the tokens that come out.
+        width: of the output tokens.
         positions: ``"none"``: the tokens are a set. ``"index"``: token t of each modality has place t.
             ``"time"``: its place is the share of the modality's own real length that has passed in its
             middle, so that two recordings of one event line up even if one has more steps a second.
@@ -37,9 +37,7 @@ class Tokens(nn.Module):
         if positions not in POSITIONS:
             raise ValueError(f"positions is {positions!r}; choose one of {', '.join(POSITIONS)}")
         self.dims, self.width, self.positions = dict(dims), width, positions
-        self.project = nn.ModuleDict(
-            {name: nn.Sequential(norm(dim), nn.Linear(dim, width)) for name, dim in dims.items()}
-        )
+        self.project = projections(dims, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, inputs: Mapping[str, Modality]) -> dict[str, Modality]:
@@ -51,6 +49,13 @@ class Tokens(nn.Module):
                 x = x + sinusoids(places(modality.mask, self.positions), self.width).to(x.dtype)
             tokens[name] = Modality(self.dropout(x), modality.mask).cleaned()
         return tokens
+
+
+def projections(dims: Mapping[str, int], width: int) -> nn.ModuleDict:
+    """For each modality a norm and a linear layer that bring its features to `width`."""
+    return nn.ModuleDict(
+        {name: nn.Sequential(norm(dim), nn.Linear(dim, width)) for name, dim in dims.items()}
+    )
 
 
 def places(mask: Tensor, positions: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""What is minimised: losses of pairs and of boxes; those of classes and numbers are torch's own."""
+"""Losses of pairs (contrastive) and of boxes; those of classes and numbers are torch's own."""
 
 from mmbook.losses.boxes import corners, generalized_iou
 from mmbook.losses.contrastive import cosines, info_nce, sigmoid_contrastive

@@ -1,4 +1,4 @@
-"""How well two boxes agree. Boxes are rows of four numbers."""
+"""Bounding boxes, rows of four numbers: their corners, and generalised intersection over union."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def corners(boxes: Tensor) -> Tensor:
 
 
 def generalized_iou(a: Tensor, b: Tensor) -> Tensor:
-    """Of every box of `a` with every box of `b`: ``(..., N, K)``, from -1 to 1.
+    """Generalised intersection over union of every box of `a` with every one of `b`, from -1 to 1.
 
     ``IoU - (hull - union) / hull``, with the hull the smallest box around both. Intersection over union alone
     is 0 for all boxes that do not touch, and so is its gradient: this one still says how far apart they are.
@@ -21,6 +21,9 @@ def generalized_iou(a: Tensor, b: Tensor) -> Tensor:
     Args:
         a: ``(..., N, 4)`` left, top, right, bottom, as `corners` gives them.
         b: ``(..., K, 4)``, the same.
+
+    Returns:
+        ``(..., N, K)``.
 
     Source: Rezatofighi et al. (2019), https://arxiv.org/abs/1902.09630.
     """

@@ -1,4 +1,4 @@
-"""Losses that pull the two sides of a pair together, and push apart what does not belong together."""
+"""Contrastive losses of two sides of pairs: InfoNCE, as of CLIP, and the sigmoid loss of SigLIP."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch.nn import functional as F
 
 
 def info_nce(a: Tensor, b: Tensor, temperature: Tensor | float = 0.07) -> Tensor:
-    """Which of the B rows of the other side belongs to mine? Cross-entropy both ways, averaged.
+    """Symmetric InfoNCE, the loss of CLIP: each row picks its partner among the other side's B rows.
 
-    The score of a pair is the cosine of its two vectors, divided by the temperature: vectors are brought to
-    length one here, so it does not matter whether they have it already. Every row of the batch is a wrong
-    answer to all others, so the loss depends on the size of the batch: with vectors that say nothing it is
-    ``log B``. Equal to the loss of CLIP on normalised vectors.
+    Cross-entropy over the partners, both ways, averaged. The score of a pair is the cosine of its two
+    vectors, divided by the temperature; vectors are brought to length one here. Every row of the batch is a
+    wrong answer to all others, so the loss depends on the size of the batch: with vectors that say nothing it
+    is ``log B``.
 
     Args:
         a: ``(B, D)``, one side of B pairs.
@@ -39,7 +39,7 @@ def info_nce(a: Tensor, b: Tensor, temperature: Tensor | float = 0.07) -> Tensor
 def sigmoid_contrastive(
     a: Tensor, b: Tensor, scale: Tensor | float = 10.0, bias: Tensor | float = -10.0
 ) -> Tensor:
-    """Do these two belong together? One yes-or-no question for each of the B × B pairs, no softmax.
+    """The sigmoid loss of SigLIP: each of the B × B pairs is judged by itself, right or wrong, no softmax.
 
     ``-1/B * sum over i, j of log sigmoid(z_ij (scale * cosine_ij + bias))`` with z = 1 on the diagonal and -1
     elsewhere. No pair needs to know the others' scores, so a batch can be cut into blocks. The bias starts at

@@ -2,7 +2,7 @@
 
 A processor reads whatever people have (a string, a file, an array), refuses with a clear error what it cannot
 read, and has a JSON ``config`` so that a saved model brings its own. `mmbook.collate` makes batches of the
-rows. Importing this is cheap: torchvision and torchaudio load at the first item.
+rows. Importing this is cheap: torchvision loads at the first picture.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from mmbook.preprocess.decode_video import read_video
 from mmbook.preprocess.image import ImageProcessor
 from mmbook.preprocess.text import TextProcessor, WordProcessor, clean, vocabulary_of, words
 from mmbook.preprocess.video import VideoProcessor, sample_clips, sample_frames, sample_rate
-from mmbook.preprocess.voice_augment import VoiceAugmenter
 
 __all__ = [
     "AudioProcessor",
@@ -22,7 +21,6 @@ __all__ = [
     "ImageProcessor",
     "TextProcessor",
     "VideoProcessor",
-    "VoiceAugmenter",
     "WordProcessor",
     "clean",
     "read_video",

@@ -67,7 +67,7 @@ class ImageProcessor:
         from torchvision.transforms.v2 import functional as F
 
         if isinstance(image, Tensor):
-            return _check(image)
+            return unit_range(check_pixels(image, "picture", "(3, H, W)"))
         if isinstance(image, Image.Image):
             rgb = _decode(image, getattr(image, "filename", "") or "the PIL image")
         elif isinstance(image, bytes):
@@ -81,7 +81,7 @@ class ImageProcessor:
                 f"ImageProcessor got {type(image).__name__}; it takes a path, bytes, a PIL image or a "
                 f"tensor (3, H, W). A picture that is missing is left out of the row"
             )
-        return F.pil_to_tensor(rgb).float() / 255
+        return unit_range(F.pil_to_tensor(rgb))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -121,15 +121,29 @@ def _decode(source: str | os.PathLike[str] | io.BytesIO | Image.Image, name: str
         ) from error
 
 
-def _check(image: Tensor) -> Tensor:
-    if image.dim() != 3 or image.shape[0] != 3 or 0 in image.shape:
-        raise ValueError(f"the picture is a tensor of shape {tuple(image.shape)}; it must be (3, H, W)")
-    if image.dtype == torch.uint8:
-        return image.float() / 255
-    if not image.is_floating_point():
-        raise ValueError(f"the picture is a tensor of {image.dtype}; give uint8, or float in [0, 1]")
-    image = image.float()
-    low, high = image.min().item(), image.max().item()
+def check_pixels(pixels: Tensor, name: str, shape: str) -> Tensor:
+    """`pixels` themselves, if they are uint8, or float in [0, 1].
+
+    Args:
+        pixels: a picture ``(3, H, W)`` or a video ``(T, 3, H, W)``.
+        name: "picture" or "video".
+        shape: the one they must have, for the message.
+
+    Raises:
+        ValueError: another shape, type or range; NaN.
+    """
+    if pixels.dim() != shape.count(",") + 1 or pixels.shape[-3] != 3 or 0 in pixels.shape:
+        raise ValueError(f"the {name} is a tensor of shape {tuple(pixels.shape)}; it must be {shape}")
+    if pixels.dtype == torch.uint8:
+        return pixels
+    if not pixels.is_floating_point():
+        raise ValueError(f"the {name} is a tensor of {pixels.dtype}; give uint8, or float in [0, 1]")
+    low, high = pixels.min().item(), pixels.max().item()
     if not (low >= 0 and high <= 1):  # this way round, NaN is refused as well
-        raise ValueError(f"the picture runs from {low:g} to {high:g}; a float picture must lie in [0, 1]")
-    return image
+        raise ValueError(f"the {name} runs from {low:g} to {high:g}; a float {name} must lie in [0, 1]")
+    return pixels
+
+
+def unit_range(pixels: Tensor) -> Tensor:
+    """uint8 to float32 in [0, 1]; floats, which have that range already, to float32."""
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()

@@ -1,4 +1,4 @@
-"""Text: cleaned, cut into word pieces or words, numbered."""
+"""Text: cleaned, cut into word pieces or words, numbered; and the vocabulary of a training set."""
 
 from __future__ import annotations
 
@@ -34,6 +34,27 @@ def clean(text: str) -> str:
     text = _TAG.sub(" ", _INLINE.sub("", text))
     text = unicodedata.normalize("NFC", html.unescape(text))
     return " ".join(text.split())
+
+
+WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+
+
+def words(text: str) -> list[str]:
+    """The words of `text`, lower-case, in order; punctuation is dropped.
+
+    A word is a run of letters and digits. An apostrophe inside it belongs to it, and a curly one becomes
+    straight: ``"Don’t stop!"`` is ``["don't", "stop"]``. English and its neighbours write spaces between
+    words; Chinese does not, and a sentence of it would come out as one long word.
+    """
+    return WORD.findall(text.lower().replace("’", "'"))
+
+
+def _check_string(processor: object, text: object) -> None:
+    if not isinstance(text, str):
+        raise TypeError(
+            f"{type(processor).__name__} got {type(text).__name__} {text!r:.60}; it takes one str. "
+            f"A text that is missing is left out of the row"
+        )
 
 
 @register
@@ -72,11 +93,7 @@ class TextProcessor:
         Raises:
             TypeError: not a string.
         """
-        if not isinstance(text, str):
-            raise TypeError(
-                f"TextProcessor got {type(text).__name__} {text!r:.60}; it takes one str. "
-                f"A text that is missing is left out of the row"
-            )
+        _check_string(self, text)
         return torch.tensor(self.tokenizer.encode(clean(text)).ids, dtype=torch.long)
 
     def tokens(self, ids: Tensor | Sequence[int]) -> list[str]:
@@ -86,19 +103,6 @@ class TextProcessor:
     def decode(self, ids: Tensor | Sequence[int]) -> str:
         """The text of ids ``(T,)``, as far as the tokenizer kept it (MiniLM's lower-cases)."""
         return self.tokenizer.decode([int(i) for i in ids])
-
-
-WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-
-
-def words(text: str) -> list[str]:
-    """The words of `text`, lower-case, in order; punctuation is dropped.
-
-    A word is a run of letters and digits. An apostrophe inside it belongs to it, and a curly one becomes
-    straight: ``"Don’t stop!"`` is ``["don't", "stop"]``. English and its neighbours write spaces between
-    words; Chinese does not, and a sentence of it would come out as one long word.
-    """
-    return WORD.findall(text.lower().replace("’", "'"))
 
 
 @register
@@ -137,11 +141,7 @@ class WordProcessor:
         Raises:
             TypeError: not a string.
         """
-        if not isinstance(text, str):
-            raise TypeError(
-                f"WordProcessor got {type(text).__name__} {text!r:.60}; it takes one str. "
-                f"A text that is missing is left out of the row"
-            )
+        _check_string(self, text)
         found = [self.place[word] for word in words(text) if word in self.place]
         return torch.tensor(found or [self.unknown])
 

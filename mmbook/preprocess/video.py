@@ -1,4 +1,4 @@
-"""Video: decoded, sampled in time, cropped, resized, standardised."""
+"""Video: a file or a tensor to few small frames; and which frames stand for the whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmbook.preprocess.decode_video import name_of, picked_frames
-from mmbook.preprocess.image import IMAGENET_MEAN, IMAGENET_STD
+from mmbook.preprocess.image import IMAGENET_MEAN, IMAGENET_STD, check_pixels, unit_range
 from mmbook.registry import register
 
 
@@ -49,7 +49,7 @@ class VideoProcessor:
             TypeError: another kind of object.
         """
         if isinstance(video, Tensor):
-            whole = _checked(video)
+            whole = check_pixels(video, "video", "(T, 3, H, W)")
             return self._standardised(whole[self._pick(self._times(len(whole)))])
         if not isinstance(video, str | os.PathLike | bytes):
             raise TypeError(
@@ -88,25 +88,11 @@ class VideoProcessor:
         height, width = frames.shape[2:]
         side = min(height, width)
         top, left = round((height - side) / 2), round((width - side) / 2)
-        square = frames[:, :, top : top + side, left : left + side]
-        square = square.float() / 255 if frames.dtype == torch.uint8 else square.float()
+        square = unit_range(frames[:, :, top : top + side, left : left + side])
         if side != self.size:
             square = F.interpolate(square, (self.size, self.size), mode="bilinear", antialias=True)
         mean, std = square.new_tensor(IMAGENET_MEAN), square.new_tensor(IMAGENET_STD)
         return (square - mean[:, None, None]) / std[:, None, None]
-
-
-def _checked(video: Tensor) -> Tensor:
-    if video.dim() != 4 or video.shape[1] != 3 or 0 in video.shape:
-        raise ValueError(f"the video is a tensor of shape {tuple(video.shape)}; it must be (T, 3, H, W)")
-    if video.dtype == torch.uint8:
-        return video
-    if not video.is_floating_point():
-        raise ValueError(f"the video is a tensor of {video.dtype}; give uint8, or float in [0, 1]")
-    low, high = video.min().item(), video.max().item()
-    if not (low >= 0 and high <= 1):  # this way round, NaN is refused as well
-        raise ValueError(f"the video runs from {low:g} to {high:g}; a float video must lie in [0, 1]")
-    return video
 
 
 def sample_frames(times: Tensor, count: int) -> Tensor:

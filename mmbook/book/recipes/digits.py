@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from mmbook.book.datasets import Digits
 from mmbook.book.recipes import kept
+from mmbook.book.voice_augment import VoiceAugmenter
 from mmbook.encoders.mel import TelephoneMel
 from mmbook.encoders.mel_cnn import MelCNN
 from mmbook.encoders.recurrent import GRU
@@ -18,7 +19,6 @@ from mmbook.fusion import build_fusion
 from mmbook.heads import Classification
 from mmbook.models import MultimodalModel
 from mmbook.preprocess import AudioProcessor
-from mmbook.preprocess.voice_augment import VoiceAugmenter
 from mmbook.scale import scale
 from mmbook.train import Trainer
 
@@ -41,7 +41,7 @@ SOURCES = (
     "modality.py",
     "models/multimodal.py",
     "preprocess/spectrum.py",
-    "preprocess/voice_augment.py",
+    "book/voice_augment.py",
     "recipes/digits.py",
     *kept.TRAINING,
 )

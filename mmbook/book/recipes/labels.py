@@ -31,7 +31,7 @@ SOURCES = (
     "encoders/flattened.py",
     "encoders/frozen.py",
     "encoders/projected.py",
-    "encoders/same_layers.py",
+    "encoders/reference.py",
     "encoders/token_transformer.py",
     "fusion/concat.py",
     "fusion/inputs.py",
