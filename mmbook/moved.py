@@ -55,13 +55,18 @@ MODULES = {
     "mmbook.encoders.wave_convs": "mmbook.encoders.wav2vec2",
     "mmbook.evaluate.attention_maps": "mmbook.explain.attention_maps",
     "mmbook.evaluate.attribution": "mmbook.explain.attribution",
+    "mmbook.evaluate.classification": "mmbook.evaluate.metrics",
+    "mmbook.evaluate.controls": "mmbook.evaluate.comparison",
+    "mmbook.evaluate.detection": "mmbook.evaluate.metrics",
     "mmbook.evaluate.errors": "mmbook.explain.errors",
     "mmbook.evaluate.explained": "mmbook.explain.saliency",
     "mmbook.evaluate.missing": "mmbook.evaluate.corrupt",
+    "mmbook.evaluate.regression": "mmbook.evaluate.metrics",
     "mmbook.evaluate.report_table": "mmbook.evaluate.report",
     "mmbook.evaluate.saliency": "mmbook.explain.saliency",
     "mmbook.evaluate.saliency_show": "mmbook.explain.show",
     "mmbook.evaluate.sanity": "mmbook.explain.sanity",
+    "mmbook.evaluate.testset": "mmbook.evaluate.comparison",
     "mmbook.export": "mmbook.app.export",
     "mmbook.export.checks": "mmbook.app.export.checks",
     "mmbook.export.flat": "mmbook.app.export.flat",
@@ -143,6 +148,8 @@ NAMES = {
         skip_gram
     """,
 }
+# Names of one place that are called otherwise now.
+RENAMED = {"mmbook.evaluate.Missing": "MissingAtRandom"}
 _NEW = {f"{old}.{name}": new for (old, new), names in NAMES.items() for name in names.split()}
 
 
@@ -171,6 +178,8 @@ def moved_names(package: str) -> Callable[[str], Any]:
 
     def __getattr__(name: str) -> Any:
         old = f"{package}.{name}"
+        if old in RENAMED:
+            raise ImportError(f"{old} is now called {RENAMED[old]}", name=package)
         if old in _NEW:
             raise ImportError(f"{old} has moved; write: from {_NEW[old]} import {name}", name=package)
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
