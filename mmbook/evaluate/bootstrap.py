@@ -63,7 +63,7 @@ def bootstrap(
 
     Source: Efron (1987), *Better Bootstrap Confidence Intervals*, https://doi.org/10.2307/2289144.
     """
-    return resample(statistic, answers, labels, clusters, bounds, draws=draws, seed=seed).interval(level)
+    return resampled(statistic, answers, labels, clusters, bounds, draws=draws, seed=seed).interval(level)
 
 
 def bootstrap_paired(
@@ -94,7 +94,7 @@ def bootstrap_paired(
             f"the same seeds and the same samples"
         )
     a, b = (
-        resample(statistic, one, labels, clusters, bounds, draws=draws, seed=seed) for one in (ours, theirs)
+        resampled(statistic, one, labels, clusters, bounds, draws=draws, seed=seed) for one in (ours, theirs)
     )
     return (a - b).interval(level)
 
@@ -184,7 +184,7 @@ class Resampled(NamedTuple):
         return float(np.sqrt(max(0.0, 1 - own / total))) if total > 0 else 0.0
 
 
-def resample(
+def resampled(
     statistic: Statistic,
     answers: ArrayLike | Tensor,
     labels: ArrayLike | Tensor,

@@ -178,7 +178,7 @@ def compare(
     if by not in methods:
         raise ValueError(f"controlled is {by!r}; it must be one of {', '.join(methods)}")
     rows = test.open(f"comparison of {', '.join(methods)}") if isinstance(test, TestSet) else test
-    found = {name: answers(fit, train, valid, rows, seeds) for name, fit in methods.items()}
+    found = {name: trained_answers(fit, train, valid, rows, seeds) for name, fit in methods.items()}
     blind: dict[str, Tensor] = {}
     if not without_controls:
         blind = controls(methods[by], train, valid, rows, seeds=seeds, names=names)
@@ -232,14 +232,16 @@ def controls(
     rows: dict[str, Tensor] = {}
     for name in modalities if len(modalities) > 1 else ():
         a, b, c = (only(data, [name]) for data in sets)
-        rows[f"only {name}"] = answers(fit, a, b, c, seeds)
+        rows[f"only {name}"] = trained_answers(fit, a, b, c, seeds)
     for name in modalities:
         # a seed of its own for each set and training, or sets of one size would be dealt out alike
         dealt = ([shuffled(data, name, 3 * seed + k) for k, data in enumerate(sets)] for seed in seeds)
-        each = [answers(fit, a, b, c, [seed]) for seed, (a, b, c) in zip(seeds, dealt, strict=True)]
+        each = [trained_answers(fit, a, b, c, [seed]) for seed, (a, b, c) in zip(seeds, dealt, strict=True)]
         rows[f"shuffled {name}"] = torch.cat(each)
     blind = [
-        answers(fit, shuffled_labels(train, 2 * seed), shuffled_labels(valid, 2 * seed + 1), test, [seed])
+        trained_answers(
+            fit, shuffled_labels(train, 2 * seed), shuffled_labels(valid, 2 * seed + 1), test, [seed]
+        )
         for seed in seeds
     ]
     rows["shuffled labels"] = torch.cat(blind)
@@ -249,7 +251,7 @@ def controls(
     return constant[0] | constant[1] | rows
 
 
-def answers(fit: Fit, train: Any, valid: Any, test: Any, seeds: Sequence[int]) -> Tensor:
+def trained_answers(fit: Fit, train: Any, valid: Any, test: Any, seeds: Sequence[int]) -> Tensor:
     """``(S, N, ...)``: one model fitted for each seed, and what it says to the test set."""
     return torch.stack([predict_logits(fit(train, valid, seed), test) for seed in seeds])
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mmbook.evaluate.bootstrap import Bounds, Resampled, resample
+from mmbook.evaluate.bootstrap import Bounds, Resampled, resampled
 from mmbook.evaluate.inputs import finite
 from mmbook.evaluate.intervals import Interval, Kind, interval, kind_of
 from mmbook.evaluate.metrics import auroc, concordance, macro_f1
@@ -89,7 +89,7 @@ class Statistic:
         Raises:
             ValueError: more than one factor of clusters, which a bootstrap cannot resample at once.
         """
-        return resample(self.of, answers, labels, _one(clusters), self.bounds, draws=self.draws)
+        return resampled(self.of, answers, labels, _one(clusters), self.bounds, draws=self.draws)
 
 
 def _one(clusters: Clusters) -> ArrayLike | None:
