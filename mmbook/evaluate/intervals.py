@@ -60,7 +60,8 @@ def interval(
       variance is unknown where few answers are wrong: with k clusters that hold one, the estimate is weighed
       ``k²`` to 1 against the worst case, in which each cluster is all right or all wrong. So where all
       answers are right, the effective number is that of the clusters of the rarest factor; that a whole
-      training may fail, such answers do not show.
+      training may fail, such answers do not show. A 95 % interval holds the truth at least 95 times in 100
+      without clusters (computed), and 93 times with 15 clusters or more in each factor (simulated).
     - *difference* of two shares, in [-1, 1]: the gains and the losses have the intervals of shares, combined
       by their correlation (Newcombe; Zou), so no disagreement in ten samples is no proof of equality.
 
