@@ -60,6 +60,7 @@ RENAMED = {
     "mmbook.encoders.wave_convs": "mmbook.encoders.wav2vec2",
     "mmbook.evaluate.Missing": "mmbook.evaluate.MissingAtRandom",
     "mmbook.evaluate.classification": "mmbook.evaluate.metrics",
+    "mmbook.evaluate.controls": "mmbook.evaluate.comparison",
     "mmbook.evaluate.detection": "mmbook.evaluate.metrics",
     "mmbook.evaluate.explained": "mmbook.explain.saliency",
     "mmbook.evaluate.missing": "mmbook.evaluate.corrupt",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-
-    from mmbook.evaluate import Interval
 
 # Okabe and Ito's palette (2008), https://jfly.uni-koeln.de/color/, without its yellow, which is lost on
 # white.
@@ -46,19 +44,21 @@ def history(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def intervals(
-    rows: dict[str, Interval], marks: dict[str, dict[str, float]] | None = None, ax: Axes | None = None
+    rows: Mapping[str, tuple[float, float, float]],
+    marks: Mapping[str, Mapping[str, float]] | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """One dot with its interval for each row, first on top; marks are ceilings and the like.
 
     Args:
-        rows: label -> `Interval`.
+        rows: label -> estimate and the two ends, such as `mmbook.evaluate.Interval`.
         marks: name of the mark -> {label of the row: value}; each name gets a shape of its own.
     """
     ax = _axes(ax, 7, 0.42 * len(rows) + 1.2)
     places = {label: -i for i, label in enumerate(rows)}
-    for label, found in rows.items():
-        ax.plot([found.low, found.high], [places[label]] * 2, color=BLUE, linewidth=2)
-        ax.plot(found.mean, places[label], "o", color=BLUE)
+    for label, (mean, low, high) in rows.items():
+        ax.plot([low, high], [places[label]] * 2, color=BLUE, linewidth=2)
+        ax.plot(mean, places[label], "o", color=BLUE)
     looks = zip("dDX", (RED, ORANGE, GREEN), strict=True)
     for (name, values), (shape, colour) in zip((marks or {}).items(), looks, strict=False):
         known = [label for label in rows if label in values]

@@ -71,6 +71,13 @@ def test_additivity():
         np.testing.assert_allclose(whole[name], 2 * shapley(one)[name] + shapley(other)[name], atol=1e-12)
 
 
+def test_what_is_not_finite_earns_nothing_that_could_be_told():
+    values = game(7)
+    values["text", "audio"][2] = np.nan
+    with pytest.raises(ValueError, match="1 of 5 values of.*text.*audio.*NaN"):
+        shapley(values)
+
+
 def test_subsets_may_come_as_frozensets_and_numbers():
     values = game(6, shape=())
     found = shapley({frozenset(some): float(value) for some, value in values.items()})
@@ -138,7 +145,7 @@ def test_a_real_model_with_gaps_is_explained_completely(fusion):
     whole = sum(found.values.values())
     assert whole.shape == (2, 200)
     assert found.full.mean - found.empty.mean == pytest.approx(whole.mean())
-    assert found.rows["a"] == interval(found.values["a"])
+    assert found.rows["a"] == interval(found.values["a"], kind="difference")
     gap = data.lengths["b"] == 0
     assert gap.any() and not found.values["b"][:, gap].any(), "what a sample lacks earns nothing in it"
     assert str(found).splitlines()[0].startswith("none") and "all" in str(found).splitlines()[-1]
@@ -150,7 +157,10 @@ def test_seeds_and_clusters_enter_the_intervals():
     two = attribute([Sum(0.0), Sum(3.0)], data, score=ACCURACY)
     assert two.rows["a"].high - two.rows["a"].low > one.rows["a"].high - one.rows["a"].low
     data.clusters = {"speaker": np.repeat(np.arange(10), 20)}
-    assert attribute(Sum(), data).rows["a"] == interval(one.values["a"], data.clusters)
+    told = attribute(Sum(), data)
+    assert told.rows["a"] == interval(one.values["a"], data.clusters, kind="difference")
+    assert 0 <= told.full.low < told.full.high <= 1, "an accuracy stays a share"
+    assert told.rows["c"].low < 0 == told.rows["c"].mean < told.rows["c"].high
 
 
 def test_unknown_names_and_models_that_cannot_do_without_are_refused():

@@ -110,18 +110,23 @@ def test_evaluate_scores_the_model_beside_its_control_rows(folder, tmp_path):
         folder / "valid.csv",
         "--batch-size",
         3,
+        "--train",
+        folder / "train.csv",
         "--json",
         tmp_path / "s.json",
     )
     assert done.exit_code == 0, done.output
     found = json.loads((tmp_path / "s.json").read_text())
-    controls = ["majority class", "only text", "only image", "only audio"]
+    constant = ["majority class of the training set", "majority class of this test set"]
+    controls = [*constant, "only text", "only image", "only audio"]
     assert list(found["rows"]) == ["model", *controls] and found["samples"] == 8
     assert all(f"({name})" in done.output for name in controls)
     table = predict_files(folder / "runs/first", folder / "valid.csv")
     truth = [("bad", "good")[i % 2] for i in range(8)]
     assert found["scores"]["accuracy"] == pytest.approx(np.mean(table["label"] == truth))
-    assert found["rows"]["majority class"]["accuracy"]["mean"] == 0.5
+    assert all(found["rows"][name]["accuracy"]["mean"] == 0.5 for name in constant)
+    bare = run("evaluate", folder / "runs/first", folder / "valid.csv")
+    assert constant[0] not in bare.output and f"({constant[1]})" in bare.output, "the other is not known"
 
     make_data(tmp_path / "one", {"valid": 8}, ["image"])  # the very pictures, and nothing else
     alone = predict_files(folder / "runs/first", _without_labels(tmp_path / "one/valid.csv"))

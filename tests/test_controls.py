@@ -11,6 +11,7 @@ from mmbook.data.arrays import from_arrays
 from mmbook.evaluate import (
     ACCURACY,
     MACRO_F1,
+    NLL,
     Only,
     Shuffled,
     ShuffledLabels,
@@ -22,7 +23,7 @@ from mmbook.evaluate import (
     paired,
     predict_logits,
 )
-from mmbook.evaluate.controls import prior
+from mmbook.evaluate.comparison import THIS_TEST, TRAINING, constant_answers
 from mmbook.models import fusion_on_features
 
 
@@ -69,17 +70,21 @@ def nearest(train, valid, seed):
 
 def test_every_control_is_where_it_must_be():
     found = controls(nearest, TRAIN, VALID, TEST, seeds=range(3))
-    assert list(found) == ["majority class"] + [
-        f"{kind} {name}" for kind in ("only", "shuffled") for name in "abc"
-    ] + ["shuffled labels"]
+    constant = [f"majority class {of}" for of in (TRAINING, THIS_TEST)]
+    assert list(found) == constant + [f"{kind} {name}" for kind in ("only", "shuffled") for name in "abc"] + [
+        "shuffled labels"
+    ]
     accuracy = {
         name: np.mean([(one.argmax(1) == TEST.labels).float().mean() for one in logits])
         for name, logits in found.items()
     }
     majority = (TEST.labels == 1).float().mean().item()
-    assert accuracy["majority class"] == pytest.approx(majority)
-    assert accuracy.pop("shuffled c") > 0.95, "c says nothing, so nothing is lost with it"
-    assert max(accuracy.values()) < majority + 0.05, "XOR: no modality alone says anything"
+    assert accuracy[constant[0]] == accuracy[constant[1]] == pytest.approx(majority)
+    assert accuracy["shuffled c"] > 0.95, "c says nothing, so nothing is lost with it"
+    best = found[constant[1]].argmax(-1) == TEST.labels
+    for name in found.keys() - {"shuffled c"}:
+        gain = paired(found[name].argmax(-1) == TEST.labels, best)
+        assert gain.low <= 0, f"XOR: no modality alone says anything, but {name} does"
 
 
 def test_on_shuffled_labels_any_method_falls_to_chance():
@@ -157,13 +162,13 @@ def test_a_comparison_brings_its_controls_and_pairs_them():
     two = {
         "near": nearest,
         "blind": lambda train, valid, seed: (
-            lambda test: prior(train.labels, torch.ones(1, len(test), 2))["majority class"][0]
+            lambda test: constant_answers(train.labels, torch.ones(1, len(test), 2), "")["majority class "][0]
         ),
     }
     found = compare(two, TRAIN, VALID, TEST, seeds=(0, 1, 2))
     table = found.report([ACCURACY], ceiling={"accuracy": 1.0})
     assert [row.name for row in table.rows if not row.control] == ["near", "blind"]
-    assert sum(row.control for row in table.rows) == 8
+    assert sum(row.control for row in table.rows) == 9
     right = {
         n: (a.argmax(-1) == TEST.labels).double() for n, a in {**found.methods, **found.controls}.items()
     }
@@ -188,7 +193,7 @@ def test_the_real_trainer_and_statistics_of_the_whole_set():
     table = compare({"concat": fit}, TRAIN, VALID, TEST, seeds=(0, 1)).report([ACCURACY, MACRO_F1])
     by_name = {row.name: row for row in table.rows}
     assert by_name["concat"].values["accuracy"].mean > 0.9
-    for name in ("majority class", "only a", "shuffled b", "shuffled labels"):
+    for name in (f"majority class {TRAINING}", "only a", "shuffled b", "shuffled labels"):
         assert table.ahead(by_name[name], "accuracy") and table.ahead(by_name[name], "f1")
 
 
@@ -208,11 +213,83 @@ def test_numbers_are_compared_with_their_mean():
         return lambda data: (design(data) @ weights)[:, 0]
 
     found = compare({"line": fit}, train, valid, test, seeds=(0, 1))
-    assert torch.allclose(found.controls["mean"], train.labels.mean())
+    for of, labels in ((TRAINING, train.labels), (THIS_TEST, test.labels)):
+        assert torch.allclose(found.controls[f"mean {of}"], labels.mean())
+        assert torch.allclose(found.controls[f"median {of}"], labels.quantile(0.5))
     table = found.report()
     by_name = {row.name: row for row in table.rows}
     assert table.metrics == ["mae", "mse"] and table.lower_is_better == ("mae", "mse")
-    assert table.ahead(by_name["mean"], "mae") and not table.ahead(by_name["shuffled b"], "mae")
+    assert table.ahead(by_name[f"mean {TRAINING}"], "mae") and not table.ahead(by_name["shuffled b"], "mae")
+
+
+def drawn(count, share, seed):
+    """Two classes in given shares, and an input that says nothing of them."""
+    y = (np.arange(count) < share * count).astype(int)
+    rng = np.random.default_rng(seed)
+    return from_arrays({"a": rng.normal(size=(count, 1)), "b": rng.normal(size=(count, 1))}, y)
+
+
+def always(answer):
+    return lambda train, valid, seed: lambda test: torch.tensor(answer).expand(len(test), -1)
+
+
+@pytest.mark.parametrize("scores", [[ACCURACY, NLL], [MACRO_F1]], ids=["single samples", "statistic"])
+@pytest.mark.parametrize("best", [0, 1])
+def test_no_constant_answer_beats_a_control_because_shares_shift(best, scores):
+    """Training is three quarters class 0, the test set three quarters class 1."""
+    train, valid, test = drawn(400, 0.25, 0), drawn(80, 0.25, 1), drawn(400, 0.75, 2)
+    methods = {"constant": always([1.0 - best, 1.0 * best]), "near": nearest}
+    found = compare(methods, train, valid, test, seeds=(0, 1))
+    table = found.report(scores)
+    rows = {row.name: row for row in table.rows}
+    known = [rows[f"majority class {of}"] for of in (TRAINING, THIS_TEST)]
+    if scores[0] is ACCURACY:
+        assert [row.values["accuracy"].mean for row in known] == [0.25, 0.75], "both are shown, by name"
+        assert best == 0 or known[0].differences["accuracy"].low > 0.4, "and the shift is to be seen"
+    for row in table.rows:
+        for metric in table.metrics if row.control else ():
+            assert not table.ahead(row, metric)
+            worse = row.differences[metric].high < 0 if metric != "nll" else row.differences[metric].low > 0
+            assert table.marked(row, metric) == worse, "an asterisk only where the constant answer is worse"
+    assert f"is not clearly better than majority class {TRAINING}" in str(table)
+    frame = table.to_frame().query("control and metric != 'nll'")
+    assert not (frame.clear & (frame.difference > 0)).any()
+
+
+def test_several_labels_are_controlled_on_the_scale_of_logits():
+    """Always "no" is right as often as the frequencies say, and beats nothing that knows them."""
+    rng = np.random.default_rng(0)
+    shares = np.array([0.2, 0.4, 0.02])
+
+    def make(count):
+        labels = (rng.random((count, 3)) < shares).astype(np.float32)
+        return from_arrays({"a": rng.normal(size=(count, 1)), "b": rng.normal(size=(count, 1))}, labels)
+
+    train, valid, test = make(500), make(50), make(500)
+    found = compare({"no": always([-3.0, -3.0, -3.0])}, train, valid, test, seeds=(0, 1))
+    logits = found.controls[f"frequency of each label {TRAINING}"]
+    assert torch.allclose(logits[0, 0].sigmoid(), train.labels.mean(dim=0), atol=0.01)
+    assert (logits < 0).all(), "a share below one half is a logit below 0"
+    table = found.report()
+    assert table.metrics == ["label accuracy", "label nll"]
+    for row in table.rows[1:]:
+        if row.constant or TRAINING in row.name:
+            assert row.values["label accuracy"] == table.rows[0].values["label accuracy"]
+        assert not table.ahead(row, "label accuracy") and not table.marked(row, "label accuracy")
+
+
+def test_the_median_of_the_test_set_keeps_a_skewed_target_from_flattering():
+    """By absolute error the median is the best constant, and the mean is far behind it."""
+    rng = np.random.default_rng(0)
+
+    def make(count, shift):
+        return from_arrays({"a": rng.normal(size=(count, 1))}, rng.exponential(size=count) ** 2 + shift)
+
+    train, valid, test = make(300, 0), make(50, 0), make(300, 2)
+    median = float(test.labels.quantile(0.5))
+    table = compare({"median": always([median])}, train, valid, test, seeds=(0, 1)).report()
+    for row in table.rows[1:]:
+        assert not any(table.ahead(row, metric) for metric in table.metrics), row.name
 
 
 def test_clusters_of_the_test_set_are_used_unasked():

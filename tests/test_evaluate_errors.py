@@ -10,7 +10,7 @@ from IPython.display import HTML
 from PIL import Image
 
 from mmbook.data.arrays import from_arrays
-from mmbook.evaluate import Missing
+from mmbook.evaluate import MissingAtRandom
 from mmbook.explain import browse_errors
 from mmbook.preprocess import ImageProcessor
 
@@ -71,7 +71,7 @@ def test_a_dataset_that_can_show_itself_does():
 
 
 def test_what_a_corrupted_view_shows_is_what_the_model_saw():
-    assert "image: missing" in browse_errors(Missing(Rows(), {"image": 1.0}), LOGITS)._repr_html_()
+    assert "image: missing" in browse_errors(MissingAtRandom(Rows(), {"image": 1.0}), LOGITS)._repr_html_()
 
 
 def test_numbers_by_the_size_of_their_error():

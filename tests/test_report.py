@@ -104,6 +104,26 @@ def test_only_differences_that_exclude_zero_are_marked():
     assert lines["late"].count("*") == 1 and lines["(majority class)"].count("*") == 2
 
 
+def test_no_control_counts_as_beaten_unless_the_best_constant_answer_is():
+    best = Row(
+        "constant", {"accuracy": Interval(0.8, 0.7, 0.9)}, True, {"accuracy": Interval(0, -0.1, 0.1)}, True
+    )
+    table = Report([*ROWS, best], reference="ours <b>", lower_is_better=["nll"])
+    majority = table.rows[2]
+    assert majority.differences["accuracy"].excludes_zero and not table.marked(majority, "accuracy")
+    assert "ours <b> is not clearly better than majority class, only text, constant." in str(table)
+    assert table.marked(majority, "nll"), "the constant has no such column"
+    beaten = Row("constant", best.values, True, {"accuracy": Interval(0.2, 0.1, 0.3)}, True)
+    assert Report([*ROWS, beaten], reference="ours <b>").marked(majority, "accuracy")
+
+
+def test_an_unknown_interval_is_never_marked():
+    nan = float("nan")
+    row = Row("one voice", {"accuracy": Interval(0.5, nan, nan)}, True, {"accuracy": Interval(0.3, nan, nan)})
+    table = Report([ROWS[0], row], reference="ours <b>")
+    assert "*" not in str(table).splitlines()[2] and "not clearly better than one voice" in str(table)
+
+
 def test_controls_that_are_not_beaten_are_named_also_where_less_is_better():
     notes = report().footnotes()
     assert "accuracy: ours <b> is not clearly better than only text." in notes

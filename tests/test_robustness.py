@@ -11,7 +11,7 @@ from mmbook.evaluate import (
     AUROC,
     Dropped,
     Hiss,
-    Missing,
+    MissingAtRandom,
     MissingWhere,
     Noisy,
     curve_plot,
@@ -54,7 +54,7 @@ class Reader(nn.Module):
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 CORRUPTIONS = {
     "noise": lambda data, level: Noisy(data, "a", 6 * level, scale=deviation(DATA, "a")),
-    "missing at random": lambda data, level: Missing(data, {"a": level}),
+    "missing at random": lambda data, level: MissingAtRandom(data, {"a": level}),
     "missing in a class": lambda data, level: MissingWhere(
         data, "a", (LABELS == 1) & (np.arange(600) < 600 * level)
     ),
@@ -90,9 +90,9 @@ def test_changes_are_the_paired_intervals_of_all_seeds():
 def test_everything_missing_is_answered_by_a_real_model():
     torch.manual_seed(0)
     model = fusion_on_features(DATA.dims, "concat", num_classes=2, width=8)
-    table = robustness_curve(model, DATA, Missing, (0.0, 0.5, 1.0))
+    table = robustness_curve(model, DATA, MissingAtRandom, (0.0, 0.5, 1.0))
     assert table.n.tolist() == [600] * 3
-    answers = predict_logits(model, Missing(DATA, 1.0))
+    answers = predict_logits(model, MissingAtRandom(DATA, 1.0))
     assert torch.allclose(answers, answers[:1].expand_as(answers)), "nothing seen, so all get the same answer"
 
 
@@ -104,7 +104,7 @@ def test_a_statistic_of_the_whole_set_makes_a_curve_too():
 def views(seed):
     return [
         Noisy(DATA, "a", 0.5, seed),
-        Missing(DATA, 0.5, seed),
+        MissingAtRandom(DATA, 0.5, seed),
         Hiss(SOUNDS, 10, seed=seed),
         Dropped(TEXTS, 0.5, seed=seed),
     ]
@@ -139,7 +139,7 @@ def test_the_dataset_itself_is_left_alone(which):
 
 @pytest.mark.parametrize(
     "nothing",
-    [Noisy(DATA, "a", 0), Missing(DATA, 0.0), Hiss(SOUNDS, float("inf")), Dropped(TEXTS, 0.0)],
+    [Noisy(DATA, "a", 0), MissingAtRandom(DATA, 0.0), Hiss(SOUNDS, float("inf")), Dropped(TEXTS, 0.0)],
     ids=lambda view: type(view).__name__,
 )
 def test_level_zero_changes_nothing(nothing):
@@ -169,17 +169,17 @@ def gone(view, name):
 def test_missing_has_its_rate_and_what_is_gone_stays_gone():
     previous = torch.zeros(600, dtype=torch.bool)
     for rate in LEVELS:
-        now = gone(Missing(DATA, rate), "a")
+        now = gone(MissingAtRandom(DATA, rate), "a")
         assert now.float().mean().item() == pytest.approx(rate, abs=0.06)
         assert (previous <= now).all()
         previous = now
-    half = Missing(DATA, 0.5)
+    half = MissingAtRandom(DATA, 0.5)
     both = (gone(half, "a") & gone(half, "b")).float().mean().item()
     assert both == pytest.approx(0.25, abs=0.06), "the modalities go independently"
 
 
 def test_a_modality_that_is_not_named_is_always_there():
-    view = Missing(DATA, {"a": 1.0})
+    view = MissingAtRandom(DATA, {"a": 1.0})
     assert gone(view, "a").all() and not gone(view, "b").any()
 
 
@@ -219,7 +219,7 @@ def test_a_corruption_that_loses_samples_or_labels_is_refused():
     with pytest.raises(ValueError, match="labels"):
         robustness_curve(Reader(["a"]), DATA, lambda data, level: flipped, (0.0,))
     with pytest.raises(ValueError, match="no levels"):
-        robustness_curve(Reader(["a"]), DATA, Missing, ())
+        robustness_curve(Reader(["a"]), DATA, MissingAtRandom, ())
 
 
 def test_bad_options_are_refused():
@@ -228,8 +228,8 @@ def test_bad_options_are_refused():
         (lambda: Noisy(DATA, "a", -1.0), "-1.0"),
         (lambda: Noisy(TEXTS, "text", 1.0)[0], "float values only"),
         (lambda: Hiss(SOUNDS, float("nan")), "nan"),
-        (lambda: Missing(DATA, 1.5), "1.5.*from 0 to 1"),
-        (lambda: Missing(DATA, {"x": 0.5}), "'x'"),
+        (lambda: MissingAtRandom(DATA, 1.5), "1.5.*from 0 to 1"),
+        (lambda: MissingAtRandom(DATA, {"x": 0.5}), "'x'"),
         (lambda: Dropped(TEXTS, -0.1), "-0.1"),
         (lambda: MissingWhere(DATA, "a", np.ones(600)), "float64"),
         (lambda: MissingWhere(DATA, "a", np.ones(5, dtype=bool)), r"\(5,\)"),
@@ -240,7 +240,7 @@ def test_bad_options_are_refused():
 
 
 def test_the_plot_has_a_line_and_a_band_for_each_curve():
-    table = robustness_curve(Reader(["a"]), DATA, Missing, (0.0, 1.0))
+    table = robustness_curve(Reader(["a"]), DATA, MissingAtRandom, (0.0, 1.0))
     ax = curve_plot({"one": table, "two": table})
     assert len(ax.lines) == len(ax.collections) == 2
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one", "two"]

@@ -52,6 +52,11 @@ class Files:
         """How many numbers a label has."""
         return self.source.labels().width or 1
 
+    def labels(self, wanted: Labels) -> list[Any]:
+        """The label of each row, as `wanted` reads it; no file is opened."""
+        kinds = dict.fromkeys(self.modalities or (), OTHER)
+        return [wanted.read(s.labels) for s in self.source.samples(kinds) if s.labels is not None]
+
     def texts(self, name: str) -> Iterator[str]:
         """The texts of a modality; of files that cannot be read, none."""
         read = text_reader(str)

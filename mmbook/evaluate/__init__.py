@@ -2,28 +2,40 @@
 
 from mmbook.evaluate.bootstrap import bootstrap, bootstrap_paired
 from mmbook.evaluate.calibration import Reliability, equal_mass, reliability, reliability_diagram, temperature
-from mmbook.evaluate.classification import (
+from mmbook.evaluate.comparison import Comparison, TestSet, compare, controls
+from mmbook.evaluate.correlation import Agreement, agreement
+from mmbook.evaluate.corrupt import Dropped, Hiss, MissingAtRandom, MissingWhere, Noisy, deviation
+from mmbook.evaluate.intervals import Interval, interval, paired
+from mmbook.evaluate.metrics import (
     auroc,
     brier,
+    classification_metrics,
     classification_report,
+    concordance,
     confusion_matrix,
+    detection_metrics,
     multilabel_metrics,
+    regression_metrics,
+    regression_report,
 )
-from mmbook.evaluate.comparison import Comparison, compare
-from mmbook.evaluate.controls import controls
-from mmbook.evaluate.correlation import Agreement, agreement
-from mmbook.evaluate.corrupt import Dropped, Hiss, Missing, MissingWhere, Noisy, deviation
-from mmbook.evaluate.detection import detection_metrics
-from mmbook.evaluate.intervals import Interval, interval, paired
-from mmbook.evaluate.metrics import classification_metrics, regression_metrics
 from mmbook.evaluate.predicting import predict_logits
-from mmbook.evaluate.regression import concordance, regression_report
 from mmbook.evaluate.report import Report, Row
 from mmbook.evaluate.retrieval import ranking_metrics, retrieval_metrics
 from mmbook.evaluate.robustness import curve_plot, robustness_curve
-from mmbook.evaluate.scores import ACCURACY, AUROC, CCC, MACRO_F1, MAE, MSE, NLL, Score, Statistic
+from mmbook.evaluate.scores import (
+    ACCURACY,
+    AUROC,
+    CCC,
+    LABEL_ACCURACY,
+    LABEL_NLL,
+    MACRO_F1,
+    MAE,
+    MSE,
+    NLL,
+    Score,
+    Statistic,
+)
 from mmbook.evaluate.spoken import SpokenReport, spoken_digits
-from mmbook.evaluate.testset import TestSet
 from mmbook.evaluate.two_sample import Coverage, TwoSample, mode_coverage, two_sample
 from mmbook.evaluate.views import Only, Shuffled, ShuffledLabels
 from mmbook.moved import moved_names
@@ -32,6 +44,8 @@ __all__ = [
     "ACCURACY",
     "AUROC",
     "CCC",
+    "LABEL_ACCURACY",
+    "LABEL_NLL",
     "MACRO_F1",
     "MAE",
     "MSE",
@@ -42,7 +56,7 @@ __all__ = [
     "Dropped",
     "Hiss",
     "Interval",
-    "Missing",
+    "MissingAtRandom",
     "MissingWhere",
     "Noisy",
     "Only",

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from mmbook.evaluate.intervals import Interval
+from mmbook.evaluate.inputs import defined, finite
+from mmbook.evaluate.intervals import Interval, clopper_pearson
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Any, Any], float]
-MOST_UNDEFINED = 0.05
+Bounds = tuple[float, float]
 FINE = 10_000  # quantiles to which the luck of the seeds is added
 BLOCKS = 40  # of samples left out in turn, for the acceleration
 
@@ -27,6 +28,7 @@ def bootstrap(
     labels: ArrayLike | Tensor,
     clusters: ArrayLike | None = None,
     *,
+    bounds: Bounds | None = None,
     draws: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -39,23 +41,29 @@ def bootstrap(
     this many seeds may be off, from Student's t: resampling five seeds would give too narrow an interval,
     since their spread is divided by 5 and not by 4, and five say little of the spread itself.
 
+    Resampling cannot show what is not among the samples: where ten of ten are ranked rightly, they are in
+    every draw. Where all draws give one value, the interval reaches from it as far as that of Clopper and
+    Pearson does from a share of 0 or 1: for AUROC = 1 to 0.692, where the rarer class has 10 clusters.
+
     Args:
         statistic: ``(answers (N, ...), labels (N, ...)) -> float``, such as `auroc`. NaN where it is not
             defined; it gets whatever kind (tensor or array) was given.
         answers: ``(S, N, ...)``, one entry a training seed: logits, or numbers. One seed: ``(1, N, ...)``.
         labels: ``(N, ...)``.
         clusters: ``(N,)`` ids; None where all samples are independent.
+        bounds: least and greatest value that the statistic can have, such as (0, 1): the ends stay within.
         draws: resamples.
         seed: of the resampling.
         level: of confidence.
 
     Raises:
-        ValueError: shapes that do not fit, fewer than two clusters, or a statistic that is not defined on
-            the samples themselves or on more than 5 % of the draws.
+        ValueError: shapes that do not fit, fewer than two clusters, a statistic that is not defined on the
+            samples themselves or on more than 5 % of the draws, or one that is the same in all draws and has
+            no bounds.
 
     Source: Efron (1987), *Better Bootstrap Confidence Intervals*, https://doi.org/10.2307/2289144.
     """
-    return resample(statistic, answers, labels, clusters, draws=draws, seed=seed).interval(level)
+    return resampled(statistic, answers, labels, clusters, bounds, draws=draws, seed=seed).interval(level)
 
 
 def bootstrap_paired(
@@ -65,6 +73,7 @@ def bootstrap_paired(
     labels: ArrayLike | Tensor,
     clusters: ArrayLike | None = None,
     *,
+    bounds: Bounds | None = None,
     draws: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -73,7 +82,8 @@ def bootstrap_paired(
 
     Args:
         ours, theirs: ``(S, N, ...)``: the same seeds and the same samples.
-        statistic, labels, clusters, draws, seed, level: as in `bootstrap`.
+        statistic, labels, clusters, bounds, draws, seed, level: as in `bootstrap`; the bounds are those of
+            the statistic, not of the difference.
 
     Raises:
         ValueError: as `bootstrap`, and for different seeds or samples.
@@ -83,7 +93,9 @@ def bootstrap_paired(
             f"answers have shapes {np.shape(ours)} and {np.shape(theirs)}; a paired comparison needs "
             f"the same seeds and the same samples"
         )
-    a, b = (resample(statistic, one, labels, clusters, draws=draws, seed=seed) for one in (ours, theirs))
+    a, b = (
+        resampled(statistic, one, labels, clusters, bounds, draws=draws, seed=seed) for one in (ours, theirs)
+    )
     return (a - b).interval(level)
 
 
@@ -95,35 +107,43 @@ class Resampled(NamedTuple):
         drawn: ``(draws, S)`` on each draw of clusters.
         left: ``(blocks, S)`` with a block of clusters left out.
         seed: of the draws. Of one seed and the same clusters, the draws are the same.
+        units: clusters, of the rarest class where there are classes.
+        bounds: of the values; None where there are none.
+        reach: the width of the statistic's own bounds, also of a difference; None where there are none.
     """
 
     found: Floats
     drawn: Floats
     left: Floats
     seed: int
+    units: int
+    bounds: Bounds | None = None
+    reach: float | None = None
 
     def __sub__(self, other: Resampled) -> Resampled:
         """The paired difference; both must come from the same draws."""
-        return Resampled(
-            self.found - other.found, self.drawn - other.drawn, self.left - other.left, self.seed
+        bounds = None
+        if self.bounds and other.bounds:
+            bounds = (self.bounds[0] - other.bounds[1], self.bounds[1] - other.bounds[0])
+        return self._replace(
+            found=self.found - other.found,
+            drawn=self.drawn - other.drawn,
+            left=self.left - other.left,
+            bounds=bounds,
         )
 
     def interval(self, level: float = 0.95) -> Interval:
         """Mean over the seeds, with its BCa interval."""
         from scipy.stats import norm
 
-        seeds, draws = len(self.found), len(self.drawn)
+        seeds = len(self.found)
         if not np.isfinite(self.found).all():
             raise ValueError(
                 f"the statistic is {self.found} on the samples themselves; it is not defined for them"
             )
-        estimate, known = float(self.found.mean()), self.drawn.mean(axis=1)
-        known = known[np.isfinite(known)]
-        if len(known) < (1 - MOST_UNDEFINED) * draws:
-            raise ValueError(
-                f"the statistic is not defined on {draws - len(known)} of {draws} draws, as when a class is "
-                f"in few samples only; give more samples, or a statistic that is"
-            )
+        estimate, known = float(self.found.mean()), defined(self.drawn.mean(axis=1), "draws")
+        if max(np.ptp(known), np.ptp(self.found)) <= 1e-12 * max(1, abs(estimate)):
+            return self._constant(estimate, level)
         # the share of draws below the estimate, a tie one half: 0.5 where the statistic is not biased
         below = ((known < estimate).sum() + (known == estimate).sum() / 2 + 0.5) / (len(known) + 1)
         bias, skew = norm.ppf(below), _acceleration(self.left.mean(axis=1))
@@ -136,7 +156,21 @@ class Resampled(NamedTuple):
             t = np.random.default_rng(self.seed).standard_t(seeds - 1, FINE)
             samples = _corrected(known, (np.arange(FINE) + 0.5) / FINE, bias, skew) - estimate
             low, high = np.quantile(estimate + self._shared() * samples + spread * t, ends)
-        return Interval(estimate, float(low), float(high))
+        return self._within(estimate, float(low), float(high))
+
+    def _constant(self, estimate: float, level: float) -> Interval:
+        """Where all draws agree: as far as the interval of a share reaches from 0 or 1."""
+        if self.reach is None:
+            raise ValueError(
+                f"the statistic is {estimate:.6g} in all draws, which says nothing of other samples; "
+                f"give more samples, or bounds=(0, 1) or whatever its least and greatest value are"
+            )
+        slack = self.reach * clopper_pearson(0, self.units, level)[1]
+        return self._within(estimate, estimate - slack, estimate + slack)
+
+    def _within(self, estimate: float, low: float, high: float) -> Interval:
+        least, most = self.bounds or (-np.inf, np.inf)
+        return Interval(estimate, max(low, least), min(high, most))
 
     def _shared(self) -> float:
         """How much of the draws' deviation all seeds have in common.
@@ -150,11 +184,12 @@ class Resampled(NamedTuple):
         return float(np.sqrt(max(0.0, 1 - own / total))) if total > 0 else 0.0
 
 
-def resample(
+def resampled(
     statistic: Statistic,
     answers: ArrayLike | Tensor,
     labels: ArrayLike | Tensor,
     clusters: ArrayLike | None = None,
+    bounds: Bounds | None = None,
     *,
     draws: int = 1000,
     seed: int = 0,
@@ -166,6 +201,9 @@ def resample(
             f"answers have shape {tuple(a.shape)} and labels {tuple(y.shape)}; give (S, N, ...) with the "
             f"seeds first, and (N, ...)"
         )
+    finite(labels, "labels")
+    if draws < 1:
+        raise ValueError(f"draws is {draws}; it must be at least 1, better 500")
     groups, random = _clusters(clusters, len(y)), np.random.default_rng(seed)
     count = len(groups.size)
 
@@ -178,7 +216,17 @@ def resample(
     order = random.permutation(count)
     blocks = np.array_split(order, min(BLOCKS, count))
     left = [scores(np.setdiff1d(order, block, assume_unique=True)) for block in blocks]
-    return Resampled(np.array(found), np.array(drawn), np.array(left), seed)
+    reach = None if bounds is None else bounds[1] - bounds[0]
+    units = min(count, _rarest(np.asarray(y), clusters))
+    return Resampled(np.array(found), np.array(drawn), np.array(left), seed, units, bounds, reach)
+
+
+def _rarest(labels: NDArray, clusters: ArrayLike | None) -> int:
+    """How many clusters, or samples where there are none, hold the class that is in the fewest."""
+    ids = np.arange(len(labels)) if clusters is None else np.asarray(clusters)
+    if labels.ndim > 1 or labels.dtype.kind == "f":  # numbers, or several labels a sample
+        return len(np.unique(ids))
+    return min(len(np.unique(ids[labels == label])) for label in np.unique(labels))
 
 
 def _indexable(values: ArrayLike | Tensor) -> Any:

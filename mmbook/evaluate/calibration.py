@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from mmbook.evaluate.inputs import class_logits
+from mmbook.evaluate.inputs import class_logits, tensor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +93,9 @@ def equal_mass(logits: ArrayLike | Tensor, bins: int = BINS) -> Floats:
 
     Source: Nguyen and O'Connor (2015), https://aclanthology.org/D15-1182.
     """
-    x, _ = class_logits(logits, torch.zeros(len(torch.as_tensor(logits)), dtype=torch.long))
+    if bins < 1:
+        raise ValueError(f"bins is {bins}; it must be at least 1")
+    x, _ = class_logits(logits, torch.zeros(len(tensor(logits)), dtype=torch.long))
     confidence = x.softmax(dim=1).amax(dim=1).numpy()
     inner = np.unique(np.quantile(confidence, np.linspace(0, 1, bins + 1)[1:-1], method="higher"))
     return np.concatenate([[0.0], inner[(inner > confidence.min()) & (inner < 1)], [1.0]])

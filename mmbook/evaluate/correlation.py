@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mmbook.evaluate.inputs import defined, finite, p_value
+
 Floats = NDArray[np.float64]
 
 
@@ -56,9 +58,10 @@ def agreement(
         seed: of both.
 
     Raises:
-        ValueError: shapes that do not fit; an item that stands in two blocks; fewer than two blocks.
+        ValueError: shapes that do not fit; an item that stands in two blocks; fewer than two blocks;
+            similarities that are not finite, or all equal over the pairs: they have no ranks.
     """
-    a, b = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
+    a, b = finite(ours, "similarities of ours"), finite(theirs, "similarities of theirs")
     i, j = np.asarray(pairs).T
     unit = np.arange(len(i)) if blocks is None else np.unique(np.asarray(blocks), return_inverse=True)[1]
     if a.shape != b.shape or a.ndim != 2 or a.shape[0] != a.shape[1] or unit.shape != i.shape:
@@ -72,6 +75,12 @@ def agreement(
     for item, block in zip([*i, *j], [*unit, *unit], strict=True):
         if home[int(item)] != block:
             raise ValueError(f"item {item} stands in two blocks; give pairs that share an item one block")
+    for name, table in (("ours", a), ("theirs", b)):
+        if np.ptp(table[i, j]) == 0:
+            raise ValueError(
+                f"all {len(i)} similarities of {name} are {table[i, j][0]:.6g}, so they have no ranks; "
+                f"give pairs that differ, or look for what made the vectors alike"
+            )
     random = np.random.default_rng(seed)
     found = spearman(a[i, j], b[i, j])
     relabelled = (random.permutation(len(a)) for _ in range(draws))
@@ -82,15 +91,22 @@ def agreement(
         for _ in range(draws)
     )
     again = np.array([spearman(a[i[some], j[some]], b[i[some], j[some]]) for some in drawn])
-    low, high = np.quantile(again, [0.025, 0.975])
-    chance_low, chance_high = np.quantile(chance, [0.025, 0.975])
-    p = (1 + (chance >= found).sum()) / (1 + draws)
-    return Agreement(found, float(low), float(high), float(chance_low), float(chance_high), float(p))
+    low, high = np.quantile(defined(again, "draws"), [0.025, 0.975])
+    p = p_value(found, chance)
+    chance_low, chance_high = np.quantile(chance[np.isfinite(chance)], [0.025, 0.975])
+    return Agreement(found, float(low), float(high), float(chance_low), float(chance_high), p)
 
 
-def spearman(x: Floats, y: Floats) -> float:
+def spearman(x: ArrayLike, y: ArrayLike) -> float:
     """Pearson's correlation of the ranks, ties sharing their mean rank; NaN where all values are equal."""
     from scipy.stats import rankdata
 
-    with np.errstate(invalid="ignore"):
-        return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
+    return pearson(rankdata(x), rankdata(y))
+
+
+def pearson(x: ArrayLike, y: ArrayLike) -> float:
+    """Pearson's correlation of two rows of numbers; NaN where one is constant."""
+    a, b = (np.asarray(row, dtype=float) for row in (x, y))
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])

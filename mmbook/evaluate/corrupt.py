@@ -16,6 +16,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from mmbook.evaluate.inputs import finite
 from mmbook.evaluate.views import View, gone, names_of
 from mmbook.seeding import stream
 
@@ -119,17 +120,17 @@ def deviation(dataset: Any, name: str) -> float:
     """Standard deviation of all numbers of one modality, over the rows that have it: a unit for `Noisy`.
 
     Raises:
-        ValueError: an unknown name, or a modality that no row has.
+        ValueError: an unknown name, a modality that no row has, or a value that is not finite.
     """
     if name not in names_of(dataset):
         raise ValueError(f"no modality {name!r} here; there are {', '.join(names_of(dataset))}")
     count, total, squares = 0, 0.0, 0.0
     for i in range(len(dataset)):
         value = dataset[i].get(name)
-        if value is not None:
-            numbers = value.double()
-            count, total = count + numbers.numel(), total + numbers.sum().item()
-            squares += numbers.square().sum().item()
+        if value is not None and len(value):
+            numbers = finite(value, f"values of {name!r} in row {i}")
+            count, total = count + numbers.size, total + numbers.sum()
+            squares += (numbers**2).sum()
     if not count:
         raise ValueError(f"no row has {name!r}, so it has no deviation")
     return math.sqrt(max(0.0, squares / count - (total / count) ** 2))
@@ -149,8 +150,11 @@ def _noise(value: Tensor, name: str, seed: int, index: int) -> Tensor:
     return torch.from_numpy(drawn).to(value.dtype)
 
 
-class Missing(View):
+class MissingAtRandom(View):
     """Each modality of each row is missing with its rate, independently of all else.
+
+    That is *completely* at random in the terms of Rubin (1976), https://doi.org/10.1093/biomet/63.3.581: what
+    is gone says nothing of what it was. `MissingWhere` makes gaps that do.
 
     Whether it is, is a pure function of (seed, modality, index), and what is missing at a rate is missing at
     every higher one. A row may lose everything; it stays, and the model must answer it.

@@ -1,11 +1,68 @@
-"""What every score checks first: a score of nonsense would be a number like any other."""
+"""What every score and every test checks first: a score of nonsense would be a number like any other."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+
+Floats = NDArray[np.float64]
+MOST_UNDEFINED = 0.05  # of the draws of a bootstrap or a permutation test
+
+
+def tensor(values: ArrayLike | Tensor) -> Tensor:
+    """Values of any kind as a tensor on the CPU, without a gradient."""
+    return torch.as_tensor(np.asarray(values) if not isinstance(values, Tensor) else values).detach().cpu()
+
+
+def finite(values: ArrayLike | Tensor, name: str) -> Floats:
+    """Values as float64, at least one, and none of them NaN or infinite.
+
+    Raises:
+        ValueError: there are none, or some are not finite.
+    """
+    found = tensor(values).double().numpy() if isinstance(values, Tensor) else np.asarray(values, dtype=float)
+    if found.size == 0:
+        raise ValueError(f"{name} have shape {found.shape}; give at least one")
+    bad = ~np.isfinite(found)
+    if bad.any():
+        raise ValueError(
+            f"{int(bad.sum())} of {found.size} {name} are NaN or infinite, and NaN is neither large nor "
+            f"small; find out where they come from, or leave those samples out of all that is compared"
+        )
+    return found
+
+
+def p_value(found: float, chance: Floats) -> float:
+    """Share of draws of chance, the found value among them, that are at least as large.
+
+    A draw without a value counts as large: what cannot be said is no evidence.
+
+    Raises:
+        ValueError: a found value that is not a number, no draws, or more than 5 % of them without a value.
+    """
+    if np.isnan(found):
+        raise ValueError("the statistic is not defined on the samples themselves (NaN); it cannot be tested")
+    defined(chance, "relabellings")
+    return float((1 + (~(chance < found)).sum()) / (1 + len(chance)))
+
+
+def defined(draws: Floats, name: str) -> Floats:
+    """The draws that have a value.
+
+    Raises:
+        ValueError: there are no draws, or more than 5 % of them have none.
+    """
+    known = draws[np.isfinite(draws)]
+    if len(known) < (1 - MOST_UNDEFINED) * len(draws) or not len(draws):
+        raise ValueError(
+            f"the statistic is not defined on {len(draws) - len(known)} of {len(draws)} {name}, as when a "
+            f"class is in few samples only or values are tied; give more samples, or a statistic that is"
+        )
+    return known
 
 
 def class_logits(logits: ArrayLike | Tensor, labels: ArrayLike | Tensor) -> tuple[Tensor, Tensor]:
@@ -17,8 +74,7 @@ def class_logits(logits: ArrayLike | Tensor, labels: ArrayLike | Tensor) -> tupl
         ValueError: shapes that do not fit, no samples, one class only, labels outside 0..C-1, or a logit that
             is NaN or plus infinity.
     """
-    x = torch.as_tensor(np.asarray(logits) if not isinstance(logits, Tensor) else logits).detach().cpu()
-    y = torch.as_tensor(np.asarray(labels) if not isinstance(labels, Tensor) else labels).detach().cpu()
+    x, y = tensor(logits), tensor(labels)
     if x.dim() != 2 or y.shape != x.shape[:1] or len(x) == 0 or x.shape[1] < 2:
         raise ValueError(
             f"logits have shape {tuple(x.shape)} and labels {tuple(y.shape)}; give (N, C) and (N,) with at "
@@ -45,16 +101,12 @@ def numbers(values: ArrayLike | Tensor, targets: ArrayLike | Tensor) -> tuple[Te
     Raises:
         ValueError: another number of elements, no samples, or a value that is not finite.
     """
-    y = torch.as_tensor(np.asarray(targets) if not isinstance(targets, Tensor) else targets)
-    x = torch.as_tensor(np.asarray(values) if not isinstance(values, Tensor) else values)
+    x, y = tensor(values), tensor(targets)
     if len(y) == 0 or x.numel() != y.numel() or len(x) != len(y):
         raise ValueError(
             f"values have shape {tuple(x.shape)} and targets {tuple(y.shape)}; give (N,) or (N, K), the same "
             f"number of each and at least one"
         )
-    y = y.detach().cpu().double().reshape(len(y), -1)
-    x = x.detach().cpu().double().reshape(y.shape)
-    for name, found in (("values", x), ("targets", y)):
-        if not found.isfinite().all():
-            raise ValueError(f"{int((~found.isfinite()).sum())} of the {name} are NaN or infinite; mend them")
+    pair: Any = (torch.from_numpy(finite(of, name)) for of, name in ((x, "values"), (y, "targets")))
+    x, y = (found.reshape(len(y), -1) for found in pair)
     return x, y

@@ -25,12 +25,15 @@ class Row:
         values: metric -> `Interval`, or a number where no interval can be given.
         control: whether it is a control row.
         differences: metric -> interval of the paired difference, the report's reference minus this row.
+        constant: whether it is the best constant answer, by the test labels themselves; no control counts
+            as beaten unless these are.
     """
 
     name: str
     values: Mapping[str, Interval | float]
     control: bool = False
     differences: Mapping[str, Interval] = field(default_factory=dict)
+    constant: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,9 @@ class Report:
 
     `compare` makes one, controls included. By hand, give the rows. A difference whose paired interval
     excludes 0 is marked with an asterisk, and the lines under the table name every control that the reference
-    is *not* clearly better than.
+    is *not* clearly better than. Where the classes' shares differ between training and test, a constant
+    answer can beat whatever learned the training shares; so no control counts as beaten unless the rows that
+    are `constant` are.
 
     Args:
         rows: methods and controls, in the order of display.
@@ -73,7 +78,7 @@ class Report:
         has = any(row.control for row in self.rows)
         if self.controls and not has:
             raise ValueError(
-                "no row is a control; add the majority class, each modality alone and shuffled ones, as "
+                "no row is a control; add a constant answer, each modality alone and shuffled ones, as "
                 "`compare` does, or say why there are none: controls=False, reason='...'"
             )
         if not self.controls and (has or not self.reason.strip()):
@@ -90,19 +95,33 @@ class Report:
         return list(dict.fromkeys(metric for row in self.rows for metric in row.values))
 
     def ahead(self, row: Row, metric: str) -> bool:
-        """Whether the reference is clearly better than `row`: the difference's interval says so."""
+        """Whether the reference is clearly better than `row` by the difference's interval.
+
+        Over a control only where it is clearly better than the best constant answers, too.
+        """
+        rivals = [row]
+        if row.control:
+            rivals += [other for other in self.rows if other.constant and metric in other.differences]
+        ends = [other.differences.get(metric) for other in rivals]
+        if metric in self.lower_is_better:
+            return all(end is not None and end.high < 0 for end in ends)
+        return all(end is not None and end.low > 0 for end in ends)
+
+    def marked(self, row: Row, metric: str) -> bool:
+        """Whether the difference gets an asterisk: it is clearly worse, or `ahead`."""
         found = row.differences.get(metric)
-        if found is None:
+        if found is None or not found.excludes_zero:
             return False
-        return found.high < 0 if metric in self.lower_is_better else found.low > 0
+        better = (found.mean < 0) == (metric in self.lower_is_better)
+        return self.ahead(row, metric) if better else True
 
     def footnotes(self) -> list[str]:
         """What a reader must know: marks, controls that were not beaten, controls that are not there."""
-        lines = []
+        lines, constant = [], any(row.constant and row.differences for row in self.rows)
         if any(row.differences for row in self.rows):
             lines.append(
-                f"Differences: {self.reference} minus the row, on the same samples and seeds. "
-                f"* its 95 % interval excludes 0."
+                f"Differences: {self.reference} minus the row, on the same samples and seeds. * its 95 % "
+                f"interval excludes 0{', and so does that over the best constant answer' * constant}."
             )
         for metric in self.metrics:
             equal = [
@@ -125,7 +144,7 @@ class Report:
     def to_frame(self) -> pd.DataFrame:
         """One line for each row and metric: row, control, metric, mean, low, high, difference, ..., clear.
 
-        Ends are NaN where a value has no interval; `clear` is whether the difference's interval excludes 0.
+        Ends are NaN where a value has no interval; `clear` is whether it is `marked`.
         """
         import pandas as pd
 
@@ -139,7 +158,7 @@ class Report:
                 line |= dict(
                     zip(("difference", "difference_low", "difference_high"), away or [None] * 3, strict=True)
                 )
-                lines.append(line | {"clear": excludes_zero(away)})
+                lines.append(line | {"clear": self.marked(row, metric)})
         return pd.DataFrame(lines)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
@@ -160,15 +179,11 @@ class Report:
                 {m: Interval(*v) if isinstance(v, list) else v for m, v in row["values"].items()},
                 row["control"],
                 {m: Interval(*v) for m, v in row["differences"].items()},
+                row.get("constant", False),
             )
             for row in found.pop("rows")
         ]
         return cls(rows, **found)
-
-
-def excludes_zero(found: Interval | None) -> bool:
-    """Whether 0 lies outside of the interval; False where there is none."""
-    return found is not None and not found.low <= 0 <= found.high
 
 
 # No colours but the page's own, light or dark; and no class "dataframe", to which themes give some.
@@ -194,7 +209,7 @@ def heading(report: Report, metric: str, kind: str) -> str:
     return f"{metric} (lower is better)" if metric in report.lower_is_better else metric
 
 
-def cell(row: Row, metric: str, kind: str) -> str:
+def cell(report: Report, row: Row, metric: str, kind: str) -> str:
     """Text of one cell; a dash where there is nothing to say."""
     found = (row.values if kind == "value" else row.differences).get(metric)
     if found is None:
@@ -203,7 +218,7 @@ def cell(row: Row, metric: str, kind: str) -> str:
         return f"{found:.3f}"
     if kind == "value":
         return str(found)
-    mark = "" if found.low <= 0 <= found.high else " *"
+    mark = " *" if report.marked(row, metric) else ""
     return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{mark}"
 
 
@@ -212,7 +227,7 @@ def as_text(report: Report) -> str:
     kinds = columns(report)
     lines = [["", *(heading(report, *kind) for kind in kinds)]]
     lines += [
-        [f"({row.name})" if row.control else row.name, *(cell(row, *kind) for kind in kinds)]
+        [f"({row.name})" if row.control else row.name, *(cell(report, row, *kind) for kind in kinds)]
         for row in report.rows
     ]
     if report.ceiling:
@@ -229,10 +244,8 @@ def as_html(report: Report) -> str:
     """A table with caption and scoped headers; control rows in a body of their own; notes below."""
     kinds = columns(report)
     head = "".join(f'<th scope="col" style="{_CELL}">{escape(heading(report, *kind))}</th>' for kind in kinds)
-    methods = [
-        _line(row.name, [cell(row, *kind) for kind in kinds]) for row in report.rows if not row.control
-    ]
-    controls = [_line(row.name, [cell(row, *kind) for kind in kinds]) for row in report.rows if row.control]
+    lines = [(row, _line(row.name, [cell(report, row, *kind) for kind in kinds])) for row in report.rows]
+    methods, controls = ([line for row, line in lines if row.control is of] for of in (False, True))
     if report.ceiling:
         methods.append(_line("best possible", _ceilings(report, kinds)))
     bodies = [f"<tbody>{''.join(methods)}</tbody>"]

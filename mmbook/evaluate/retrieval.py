@@ -9,6 +9,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from mmbook.evaluate.inputs import tensor
+
 Floats = NDArray[np.float64]
 CUTS = (1, 5, 10)
 CHUNK = 2048  # queries at a time, so that 20,000 x 20,000 similarities need not be kept
@@ -42,7 +44,8 @@ def retrieval_metrics(
     found: dict[str, float] = {}
     for name, (one, other) in {"forward": (a, b), "backward": (b, a)}.items():
         starts = range(0, len(one), CHUNK)
-        parts = [_places(one[i : i + CHUNK] @ other.T, torch.arange(len(one))[i : i + CHUNK]) for i in starts]
+        places = torch.arange(len(one))
+        parts = [_places(one[i : i + CHUNK] @ other.T, places[i : i + CHUNK], size=1) for i in starts]
         found |= _scores(np.concatenate(parts), cuts, f"{name}_")
     return found
 
@@ -53,10 +56,11 @@ def ranking_metrics(
     """R@K, median rank and mean reciprocal rank of a similarity matrix, from its rows to its columns.
 
     As `retrieval_metrics`, for similarities of any kind. Where several items are right (five captions of one
-    picture), the best of them counts, as is usual.
+    picture), the best of them counts, as is usual. Scores are tied where they differ by no more than rounding
+    of their own size; a pair that is masked by a large negative number or by minus infinity changes no other.
 
     Args:
-        similarity: ``(Q, N)``, larger is closer.
+        similarity: ``(Q, N)`` of any type, larger is closer; minus infinity for a pair that is ruled out.
         right: ``(Q, N)`` bool, which items are right; None: item i for query i.
         cuts: the K.
 
@@ -64,12 +68,13 @@ def ranking_metrics(
         ``r1``, ..., ``median_rank``, ``mrr``.
 
     Raises:
-        ValueError: shapes that do not fit, a similarity that is not finite, a query without a right item.
+        ValueError: shapes that do not fit, a similarity that is NaN or plus infinity, a query without a right
+            item.
     """
-    table = torch.as_tensor(np.asarray(similarity))
-    if table.dim() != 2 or (right is None and table.shape[0] > table.shape[1]):
+    table = tensor(similarity)
+    if table.dim() != 2 or not len(table) or (right is None and table.shape[0] > table.shape[1]):
         raise ValueError(f"similarity has shape {tuple(table.shape)}; it must be (Q, N), an item a query")
-    truth = torch.arange(len(table)) if right is None else torch.as_tensor(np.asarray(right)).bool()
+    truth = torch.arange(len(table)) if right is None else tensor(right).bool()
     if right is not None and (truth.shape != table.shape or not truth.any(dim=1).all()):
         raise ValueError(
             f"right has shape {tuple(truth.shape)}, similarity {tuple(table.shape)}; give one bool for each "
@@ -80,30 +85,30 @@ def ranking_metrics(
 
 def _unit(side: ArrayLike | Tensor) -> Tensor:
     """Rows of length 1 in float64: in float32 equal rows would differ by rounding, and ties look decided."""
-    x = torch.as_tensor(np.asarray(side)).double()
+    x = tensor(side).double()
     if x.dim() != 2 or not x.isfinite().all():
         raise ValueError(f"embeddings have shape {tuple(x.shape)}; they must be (N, D) finite numbers")
     return torch.nn.functional.normalize(x, dim=1)
 
 
-def _places(table: Tensor, right: Tensor) -> Floats:
+def _places(table: Tensor, right: Tensor, size: float = 0) -> Floats:
     """``(Q, 3)``: items that are surely before the best right one, wrong ones tied with it, right ones tied.
 
     Args:
         table: ``(Q, N)`` similarities.
         right: ``(Q,)`` index of the one right item, or ``(Q, N)`` bool.
+        size: of the terms that were summed up to a similarity, which may be near 0 itself; 1 for cosines.
     """
-    if not table.is_floating_point():
-        table = table.double()
-    if not table.isfinite().all():
-        raise ValueError("some similarities are NaN or infinite; no item has a rank beside them")
+    # what differs by no more than rounding is a tie: else the order of a sum would decide
+    rounding = 16 * torch.finfo(torch.float64 if table.dtype == torch.float64 else torch.float32).eps
+    table = table.double()
+    if table.isnan().any() or (table == torch.inf).any():
+        raise ValueError("some similarities are NaN or plus infinity; no item has a rank beside them")
     truth = right if right.dim() == 2 else torch.zeros_like(table, dtype=torch.bool)
     if right.dim() == 1:
         truth[torch.arange(len(table)), right] = True
     best = table.masked_fill(~truth, -torch.inf).amax(dim=1, keepdim=True)
-    # what differs by no more than rounding is a tie: else the order of a sum would decide
-    rounding = 16 * torch.finfo(table.dtype).eps * table.abs().amax()
-    tied = (table - best).abs() <= rounding
+    tied = torch.isclose(table, best.expand_as(table), rtol=rounding, atol=rounding * size)
     before = (table > best) & ~tied
     counts = [before.sum(dim=1), (tied & ~truth).sum(dim=1), (tied & truth).sum(dim=1)]
     return torch.stack(counts, dim=1).double().numpy()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from numpy.typing import ArrayLike
 
+from mmbook.evaluate.intervals import Interval
 from mmbook.evaluate.predicting import predict_logits
 from mmbook.evaluate.scores import Score, Statistic, usual_scores
 from mmbook.evaluate.views import View, labels_of
@@ -35,7 +36,7 @@ def robustness_curve(
         models: one a training seed, or a single one; see `predict_logits`.
         dataset: of rows with labels, intact.
         corrupt: ``(dataset, level) -> dataset``, such as
-            ``lambda data, rate: Missing(data, {"audio": rate})``.
+            ``lambda data, rate: MissingAtRandom(data, {"audio": rate})``.
         levels: the first is what the others are compared with, usually the one that changes nothing.
         score: None for accuracy, or mean absolute error where labels are numbers.
         clusters: as in `interval`; None takes those of the dataset, where it says.
@@ -65,8 +66,9 @@ def robustness_curve(
             )
         answers = torch.stack([predict_logits(model, worse) for model in runs])
         found = measured.measure(answers, truth, clusters)
+        change = Interval(0.0, 0.0, 0.0) if first is None else (found - first).interval()
         first = found if first is None else first
-        lines.append((level, len(worse), *found.interval(), *(found - first).interval()))
+        lines.append((level, len(worse), *found.interval(), *change))
     columns = ["level", "n", "score", "low", "high", "change", "change_low", "change_high"]
     return pd.DataFrame(lines, columns=columns)
 

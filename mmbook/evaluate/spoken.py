@@ -6,19 +6,16 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
+from torch import nn
 
 from mmbook.data.files import Skipped
 from mmbook.data.fsdd import FSDD
 from mmbook.evaluate.intervals import Interval, interval
-from mmbook.modality import collate
+from mmbook.evaluate.predicting import predict_logits
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from mmbook.models import MultimodalModel
 
 
 class SpokenReport(NamedTuple):
@@ -47,10 +44,7 @@ class SpokenReport(NamedTuple):
         return "\n".join(lines)
 
 
-@torch.no_grad()
-def spoken_digits(
-    model: MultimodalModel, folder: str | os.PathLike[str], batch_size: int = 64
-) -> SpokenReport:
+def spoken_digits(model: nn.Module, folder: str | os.PathLike[str], batch_size: int = 64) -> SpokenReport:
     """Accuracy by speaker on any folder of files named ``{digit}_{speaker}_{take}.wav``.
 
     Made for the Free Spoken Digit Dataset (`mmbook.data.FSDD` says where to get it and what is read). Files
@@ -67,19 +61,14 @@ def spoken_digits(
     """
     import pandas as pd
 
-    if list(model.encoders) != ["audio"]:
-        raise ValueError(f"the model reads {', '.join(model.encoders)}; it must read 'audio' alone")
+    names = list(getattr(model, "encoders", ["audio"]))
+    if names != ["audio"]:
+        raise ValueError(f"the model reads {', '.join(names)}; it must read 'audio' alone")
     data = FSDD(folder)
-    training, device = model.training, next(model.parameters()).device
-    model.eval()
-    answers = []
-    for batch in DataLoader(data, batch_size, collate_fn=collate):
-        logits = model(**{key: batch[key].to(device) for key in ("audio", "audio_mask")}).logits
-        if logits.shape[1] != 10:
-            raise ValueError(f"the model has {logits.shape[1]} classes; it must have the ten digits")
-        answers.append(logits.argmax(dim=1).cpu())
-    model.train(training)
-    heard = torch.cat(answers).numpy()
+    logits = predict_logits(model, data, batch_size)
+    if logits.shape[1:] != (10,):
+        raise ValueError(f"the model's logits have shape {tuple(logits.shape)}; it must have the ten digits")
+    heard = logits.argmax(dim=1).numpy()
     right = heard == data.labels
     confusion = np.zeros((10, 10), dtype=np.int64)
     np.add.at(confusion, (data.labels, heard), 1)

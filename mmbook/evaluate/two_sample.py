@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mmbook.evaluate.inputs import finite, p_value
+
 Floats = NDArray[np.float64]
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the kernel, times the median distance of real samples
 
@@ -43,8 +45,9 @@ def two_sample(real: ArrayLike, generated: ArrayLike, *, permutations: int = 500
 
     The maximum mean discrepancy is the distance between the mean embeddings of two distributions; with
     Gaussian kernels it is zero only where they are equal. The kernel is the mean of five Gaussians, a quarter
-    to four times the median distance of the real samples wide. Half of the real samples are compared with the
-    generated ones; the floor comes from random halvings of all real samples.
+    to four times the median distance of the real samples wide; where most of them are equal, the median of
+    the pairs that differ. Half of the real samples are compared with the generated ones; the floor comes from
+    random halvings of all real samples.
 
     Args:
         real: ``(2 n, D)`` samples, or features of them: the score sees what the features see.
@@ -53,11 +56,12 @@ def two_sample(real: ArrayLike, generated: ArrayLike, *, permutations: int = 500
         seed: of both.
 
     Raises:
-        ValueError: shapes that are not ``(2 n, D)`` and ``(n, D)``, or n below 2.
+        ValueError: shapes that are not ``(2 n, D)`` and ``(n, D)``, n below 2, samples that are not finite,
+            or real ones that are all equal: they have no scale.
 
     Source: Gretton, Borgwardt, Rasch, Schölkopf and Smola 2012, https://jmlr.org/papers/v13/gretton12a.html.
     """
-    x, y = np.asarray(real, dtype=float), np.asarray(generated, dtype=float)
+    x, y = finite(real, "real samples"), finite(generated, "generated samples")
     n = len(y)
     if x.ndim != 2 or y.ndim != 2 or x.shape != (2 * n, y.shape[1]) or n < 2:
         raise ValueError(
@@ -71,14 +75,26 @@ def two_sample(real: ArrayLike, generated: ArrayLike, *, permutations: int = 500
     score = _mmd2(test, np.repeat([[1.0], [0.0]], n, axis=0))[0]
     null = _mmd2(test, _halvings(n, permutations, random))
     floor = _mmd2(kernel[: 2 * n, : 2 * n], _halvings(n, permutations, random))
-    p_value = (1 + (null >= score).sum()) / (1 + permutations)
-    return TwoSample(float(score), float(np.quantile(floor, 0.95)), float(p_value))
+    p = p_value(float(score), null)
+    return TwoSample(float(score), float(np.quantile(floor, 0.95)), p)
 
 
 def median_distance(x: Floats) -> float:
-    """The median distance between different rows of ``(N, D)``: a scale that the data themselves have."""
-    squared = _squared_distances(x)
-    return float(np.sqrt(np.median(squared[np.triu_indices(len(x), 1)])))
+    """The median distance between different rows of ``(N, D)``: a scale that the data themselves have.
+
+    Where it is 0, as of samples most of which are equal, it is that of the pairs that differ: a kernel of no
+    width would say nothing.
+
+    Raises:
+        ValueError: rows that are all equal.
+    """
+    squared = _squared_distances(x)[np.triu_indices(len(x), 1)]
+    if not squared.any():
+        raise ValueError(
+            f"all {len(x)} real samples are equal, so there is no distance to measure by; give samples that "
+            f"differ, or other features of them"
+        )
+    return float(np.sqrt(np.median(squared) or np.median(squared[squared > 0])))
 
 
 def gaussian_kernel(x: Floats, scale: float) -> Floats:
@@ -88,8 +104,12 @@ def gaussian_kernel(x: Floats, scale: float) -> Floats:
 
 
 def _squared_distances(x: Floats) -> Floats:
+    """``(N, N)``; exactly 0 where two rows differ by no more than the rounding of the sums."""
+    x = x - x.mean(axis=0)
     norms = (x**2).sum(axis=1)
-    return np.maximum(norms[:, None] + norms - 2 * x @ x.T, 0)
+    squared = norms[:, None] + norms - 2 * x @ x.T
+    rounding = 8 * x.shape[1] * np.finfo(float).eps * (norms[:, None] + norms)
+    return np.where(squared > rounding, squared, 0.0)
 
 
 def _halvings(n: int, count: int, random: np.random.Generator) -> Floats:
@@ -156,7 +176,8 @@ def mode_coverage(
 
     Source: modes by nearest centre, after Richardson and Weiss 2018, https://arxiv.org/abs/1805.12462.
     """
-    x, y, at = (np.asarray(a, dtype=float) for a in (real, generated, centres))
+    given = {"real samples": real, "generated samples": generated, "centres": centres}
+    x, y, at = (finite(of, name) for name, of in given.items())
     n = len(y)
     if len(x) != 2 * n or n == 0 or not x.shape[1:] == y.shape[1:] == at.shape[1:]:
         raise ValueError(

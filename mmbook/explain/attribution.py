@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import comb
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from mmbook.evaluate.intervals import Interval, interval
+from mmbook.evaluate.inputs import finite
+from mmbook.evaluate.intervals import Interval, Kind, interval
+from mmbook.evaluate.predicting import predict_logits
 from mmbook.evaluate.scores import Score, usual_scores
 from mmbook.evaluate.views import View
-from mmbook.modality import collate
 
 MOST = 10
 Floats = NDArray[np.float64]
@@ -60,11 +61,11 @@ def shapley(values: Mapping[Any, ArrayLike]) -> dict[str, Floats]:
         name -> array of that shape.
 
     Raises:
-        ValueError: a subset that is missing, more than 10 names, or values of different shapes.
+        ValueError: a subset that is missing, more than 10 names, or values of different shapes or not finite.
 
     Source: Shapley (1953), *A Value for n-Person Games*, https://doi.org/10.1515/9781400881970-018.
     """
-    worth = {frozenset(some): np.asarray(value, dtype=float) for some, value in values.items()}
+    worth = {frozenset(some): finite(value, f"values of {[*some]}") for some, value in values.items()}
     names = list(dict.fromkeys(name for some in values for name in some))
     _check_count(names)
     lacking = [some for some in subsets(names) if frozenset(some) not in worth]
@@ -123,44 +124,43 @@ def attribute(
     clusters = getattr(dataset, "clusters", None) if clusters is None else clusters
     score = usual_scores(intact.labels)[0] if score is None else score
     runs = [models] if isinstance(models, nn.Module) else list(models)
-    logits = [_on_subsets(model, intact, players, batch_size) for model in runs]
-    worth = {}
-    for some in subsets(players):
-        answers = torch.stack([one[some] for one in logits])
+    logits = torch.stack([predict_logits(_OnSubsets(model, players), intact, batch_size) for model in runs])
+    worth, kinds = {}, set()
+    for index, some in enumerate(subsets(players)):
+        answers = logits[:, :, index]
         if answers.isnan().any():
             raise ValueError(
                 f"the model gives NaN with {', '.join(some) or 'nothing'} alone; it must handle every subset"
             )
-        worth[some] = score.measure(answers, intact.labels).table
+        found = score.measure(answers, intact.labels)
+        worth[some] = found.table
+        kinds.add(found.kind)
     values = shapley(worth)
+    shares = kinds == {"share"}
+    of_score: Kind = "share" if shares else "number"
+    of_value: Kind = "difference" if shares else "number"
     return Attribution(
         {name: values[name] for name in players},
-        {name: interval(values[name], clusters) for name in players},
-        interval(worth[()], clusters),
-        interval(worth[players], clusters),
+        {name: interval(values[name], clusters, kind=of_value) for name in players},
+        interval(worth[()], clusters, kind=of_score),
+        interval(worth[players], clusters, kind=of_score),
     )
 
 
-@torch.no_grad()
-def _on_subsets(
-    model: nn.Module, dataset: View, names: Sequence[str], batch_size: int
-) -> dict[tuple[str, ...], Tensor]:
-    """subset -> ``(N, ...)`` logits."""
-    training, device = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
-    model.eval()
-    found: dict[tuple[str, ...], list[Tensor]] = {some: [] for some in subsets(names)}
-    for batch in DataLoader(dataset, batch_size, collate_fn=collate):
-        batch.pop("labels", None)
-        batch = {key: value.to(device) for key, value in batch.items()}
-        for some, parts in found.items():
-            gone = {
-                f"{name}_mask": torch.zeros_like(batch[f"{name}_mask"])
-                for name in names
-                if name not in some and f"{name}_mask" in batch
-            }
-            parts.append(model(**batch | gone).logits.float().cpu())
-    model.train(training)
-    return {some: torch.cat(parts) for some, parts in found.items()}
+class _OnSubsets(nn.Module):
+    """A model asked once for each subset of its modalities, the others masked: logits ``(B, 2^M, ...)``."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, **batch: Tensor) -> SimpleNamespace:
+        found = []
+        for some in subsets(self.names):
+            gone = [f"{name}_mask" for name in self.names if name not in some and f"{name}_mask" in batch]
+            output = self.model(**batch | {mask: torch.zeros_like(batch[mask]) for mask in gone})
+            found.append(getattr(output, "logits", output))
+        return SimpleNamespace(logits=torch.stack(found, dim=1))
 
 
 def _check_count(names: Sequence[str]) -> None:

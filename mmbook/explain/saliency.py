@@ -10,16 +10,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mmbook.modality import Modality
-
-if TYPE_CHECKING:
-    from mmbook.models import MultimodalModel
 
 
 class Explained(NamedTuple):
@@ -38,12 +35,12 @@ class Explained(NamedTuple):
 
 @contextmanager
 def explained(
-    model: MultimodalModel, batch: Mapping[str, Tensor], name: str, layer: nn.Module | None = None
+    model: nn.Module, batch: Mapping[str, Tensor], name: str, layer: nn.Module | None = None
 ) -> Iterator[Explained]:
     """Within the context the model is in evaluation mode, and its logits depend on what is asked about.
 
     Args:
-        model: with the encoder `name`.
+        model: any that takes such a batch and gives ``.logits`` or logits ``(B, C)``.
         batch: as `collate` makes it.
         name: of a modality.
         layer: explain the output of this module of the encoder, a tensor or a `Modality`, such as the log-mel
@@ -53,12 +50,14 @@ def explained(
         ValueError: a modality that batch or model do not have; a layer that does not run; ids that are looked
             up in no table.
     """
-    if name not in model.encoders or batch.get(name) is None:
+    encoders: Any = getattr(model, "encoders", {name: model})
+    if name not in encoders or batch.get(name) is None:
         raise ValueError(
-            f"no modality {name!r} to explain; the model has {', '.join(model.encoders)}, the batch "
+            f"no modality {name!r} to explain; the model has {', '.join(encoders)}, the batch "
             f"{', '.join(batch)}"
         )
-    training, device = model.training, next(model.parameters()).device
+    training = model.training
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     inputs: dict[str, Any] = {k: v.to(device) for k, v in batch.items() if k not in ("labels", "ids")}
     values = inputs[name]
     mask = inputs.setdefault(f"{name}_mask", torch.ones(values.shape[:2], dtype=torch.bool, device=device))
@@ -66,16 +65,21 @@ def explained(
     try:
         if layer is None and values.is_floating_point():
             x = Modality(values, mask).cleaned().values
-            yield Explained(lambda value: model(**inputs | {name: value}).logits, x, _like(mask, x))
+            yield Explained(lambda value: _logits(model(**inputs | {name: value})), x, _like(mask, x))
         else:
-            encoder = model.encoders[name]
+            encoder = encoders[name]
             with _replaced([layer] if layer else _tables(encoder), None if layer else values.shape) as swap:
                 found = swap(lambda: model(**inputs), None)[1]
                 x, inner = found if isinstance(found, Modality) else Modality(found, mask)
                 real = _like(inner, x)
-                yield Explained(lambda value: swap(lambda: model(**inputs), value)[0].logits, x * real, real)
+                run: Any = lambda value: _logits(swap(lambda: model(**inputs), value)[0])  # noqa: E731
+                yield Explained(run, x * real, real)
     finally:
         model.train(training)
+
+
+def _logits(output: Any) -> Tensor:
+    return getattr(output, "logits", output)
 
 
 def _tables(encoder: nn.Module) -> list[nn.Module]:
@@ -139,7 +143,7 @@ class IncompleteMap(UserWarning):
 
 
 def gradient_x_input(
-    model: MultimodalModel,
+    model: nn.Module,
     batch: Mapping[str, Tensor],
     name: str,
     target: int | Tensor | None = None,
@@ -170,7 +174,7 @@ def gradient_x_input(
 
 
 def integrated_gradients(
-    model: MultimodalModel,
+    model: nn.Module,
     batch: Mapping[str, Tensor],
     name: str,
     target: int | Tensor | None = None,
@@ -213,7 +217,7 @@ def integrated_gradients(
 
 
 def smooth_grad(
-    model: MultimodalModel,
+    model: nn.Module,
     batch: Mapping[str, Tensor],
     name: str,
     target: int | Tensor | None = None,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mmbook.evaluate.correlation import spearman
+from mmbook.evaluate.inputs import finite
 from mmbook.evaluate.intervals import Interval, interval
 from mmbook.explain.saliency import Explain
 
@@ -66,10 +67,12 @@ def sanity_check(
         options: of `explain`. Give a ``target``, or the randomised model explains another class.
 
     Raises:
-        ValueError: a map that is the same everywhere, whose ranks say nothing.
+        ValueError: a map that is not finite, or the same everywhere: its ranks say nothing.
 
     Source: Adebayo et al. (2018), *Sanity Checks for Saliency Maps*, https://arxiv.org/abs/1810.03292.
     """
+    if seeds < 1:
+        raise ValueError(f"seeds is {seeds}; it must be at least 1, better 3")
     ours = explain(model, batch, name, **options)
     mask = batch.get(f"{name}_mask")
     if mask is None or mask.shape != ours.shape[:2]:  # all is real, or a layer with tokens of its own
@@ -81,7 +84,7 @@ def sanity_check(
     found = np.array(rows)
     if not np.isfinite(found).all():
         raise ValueError("a map has the same size everywhere, so it has no ranks to compare; look at it")
-    return SanityCheck(found, interval(found), limit)
+    return SanityCheck(found, interval(found, kind="number"), limit)
 
 
 def randomised(model: M, seed: int = 0) -> M:
@@ -100,5 +103,5 @@ def randomised(model: M, seed: int = 0) -> M:
 def _alike(ours: Tensor, theirs: Tensor, real: Tensor) -> float:
     """Spearman's correlation of the sizes of two maps ``(T, ...)``, over what is real."""
     keep = real.to(ours.device)
-    a, b = (found[keep].abs().flatten().double().cpu().numpy() for found in (ours, theirs))
+    a, b = (finite(found[keep].abs().flatten(), "values of a map") for found in (ours, theirs))
     return spearman(a, b)
