@@ -38,6 +38,7 @@ NEUTRAL: dict[str, set[str] | None] = {
     "book.closure": None,
     "book.kept": None,
     "book.pedigree": None,
+    "book.progress": None,
     "book.syntax": None,
 }
 COMMAND = "app.cli"  # what the command with the package's name runs
