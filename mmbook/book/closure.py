@@ -41,7 +41,6 @@ NEUTRAL: dict[str, set[str] | None] = {
     "book.progress": None,
     "book.syntax": None,
 }
-COMMAND = "app.cli"  # what the command with the package's name runs
 
 FILE_NAME = re.compile(r"[\w-]+(/[\w-]+)*\.(?!py$)\w+")
 
@@ -67,6 +66,7 @@ class Package:
     def __init__(self, root: Path = ROOT) -> None:
         self.root, self.name = root, root.name
         self._modules: dict[str, Module | None] = {}
+        self._lazy: dict[str, dict[str, str]] = {}
 
     def module(self, name: str) -> Module | None:
         """The module of that full name; None if the package has no such."""
@@ -82,6 +82,20 @@ class Package:
             else:
                 self._modules[name] = Module(name, found.read_text(encoding="utf-8"), found)
         return self._modules[name]
+
+    def lazy(self, source: Module) -> dict[str, str]:
+        """Name -> module, by the tables of a package that say where names live: by name, or by module."""
+        if source.name in self._lazy:
+            return self._lazy[source.name]
+        found: dict[str, str] = {}
+        for statement in source.body if "__getattr__" in source.defined else ():
+            for key, entries in strings_of(statement).items():
+                for home, names in [(key, entries), *((entry, (key,)) for entry in entries)]:
+                    for module in (home, f"{source.name}.{home}"):
+                        if module.startswith(f"{self.name}.") and self.module(module):
+                            found |= dict.fromkeys(names, module)
+        self._lazy[source.name] = found
+        return found
 
     def under(self, name: str) -> list[str]:
         """Full names of all modules in a package, at any depth."""
@@ -175,8 +189,6 @@ class _Walk:
         own = re.escape(self.package.name)
         for name in re.findall(rf"^({own}(?:\.\w+)+)$|-m\s+({own}(?:\.\w+)+)\b", text):
             self.follow(self.package.name, tuple("".join(name).split(".")[1:]))
-        if text == f"[{self.package.name}":
-            self.follow(self.package.name, tuple(COMMAND.split(".")))
         if text in self.assets:
             self.files[f"asset {text}"] = self.assets[text][:16]
         if folder is not None and FILE_NAME.fullmatch(text) and (file := folder / text).is_file():
@@ -208,11 +220,11 @@ class _Walk:
             return
         if name in source.defined:
             self.name(source, name)
-        elif home := self._lazy(source).get(name):
+        elif home := self.package.lazy(source).get(name):
             self.follow(home, (name, *rest))
         elif self.package.module(f"{module}.{name}"):
             self.follow(f"{module}.{name}", rest)
-        elif not self._lazy(source) and any(
+        elif not self.package.lazy(source) and any(
             isinstance(statement, ast.FunctionDef) for statement in source.defined.get("__getattr__", ())
         ):
             self.follow(module, ())  # it may return anything
@@ -238,19 +250,7 @@ class _Walk:
             return
         known.add(name)
         if not self.shallow:
-            for statement in module.defined[name]:
-                self.take(module, Uses([statement]))
-
-    def _lazy(self, source: Module) -> dict[str, str]:
-        """Name -> module, by the tables of a package that say where names live: by name, or by module."""
-        found: dict[str, str] = {}
-        for statement in source.body if "__getattr__" in source.defined else ():
-            for key, entries in strings_of(statement).items():
-                for home, names in [(key, entries), *((entry, (key,)) for entry in entries)]:
-                    for module in (home, f"{source.name}.{home}"):
-                        if module.startswith(f"{self.package.name}.") and self.package.module(module):
-                            found |= dict.fromkeys(names, module)
-        return found
+            self.take(module, module.uses_of(name))
 
     def finish(self) -> Closure:
         """The closure, once the entries of all tables are followed."""
@@ -260,7 +260,7 @@ class _Walk:
             for name, entry in new:
                 source = self.package.module(name)
                 assert source is not None
-                self.take(source, Uses([ast.Name(entry, ast.Load())]))
+                self.take(source, Uses([ast.Name(entry)]))
         parts = {self._part(source): source.hash for source in self.whole.values()}
         by_name = {name: sorted(names) for name, names in self.names.items()}
         for name in by_name.keys() | {name for name, _ in self.keyed}:

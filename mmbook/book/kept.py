@@ -127,6 +127,10 @@ class Recipe:
             return "it is too large to be kept"
         return "" if self.kept_file.is_file() else "its file is missing"
 
+    def needed_ahead(self) -> bool:
+        """Whether a page that uses it would have to wait."""
+        return bool(self.stale()) and (self.keep or self.ahead) and not self.cached_file.is_file()
+
     def tensors(self) -> dict[str, Tensor]:
         """The result: from the package, or from the cache, or made now.
 

@@ -39,6 +39,7 @@ class Module:
         self.name, self.file = name, file
         self.is_package = file is not None and file.name == "__init__.py"
         self.bound: dict[str, set[tuple[str, Chain]]] = {}
+        self._uses_of: dict[str, Uses] = {}
         tree = _Plain().visit(ast.parse(text))
         self.body: list[ast.stmt] = tree.body
         for node in ast.walk(tree):
@@ -86,6 +87,12 @@ class Module:
         """What the whole module uses."""
         return Uses(self.body)
 
+    def uses_of(self, name: str) -> Uses:
+        """What the statements at the top level that bind a name use."""
+        if name not in self._uses_of:
+            self._uses_of[name] = Uses(self.defined[name])
+        return self._uses_of[name]
+
     @cached_property
     def hash(self) -> str:
         """Of the whole module."""
@@ -94,7 +101,7 @@ class Module:
     def hash_of(self, statements: Iterable[ast.stmt], *more: object) -> str:
         """Of some statements, and of the imports whose names they use."""
         statements = list(statements)
-        names = {chain[0] for chain in Uses(statements).chains}
+        names = {node.id for s in statements for node in ast.walk(s) if isinstance(node, ast.Name)}
         imports = sorted((name, *sorted(self.bound[name])) for name in names & self.bound.keys())
         return digest(imports, [_text(statement) for statement in statements], *more)
 
@@ -113,10 +120,6 @@ class Uses:
                 continue
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 self.strings.add(node.value)
-            elif isinstance(node, ast.List | ast.Tuple) and node.elts:
-                first = node.elts[0]
-                if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                    self.strings.add(f"[{first.value}")  # how a command begins
             stack.extend(ast.iter_child_nodes(node))
 
 

@@ -223,5 +223,5 @@ def _levelled(sound: NDArray[np.float32], level: float) -> NDArray[np.float32]:
 
 
 RECIPE = Recipe(
-    "speech_voices", _make, minutes, {"minutes": (0.0, 1000.0)}, keep=False, versions=("hibari-tts",)
+    "speech_voices", _make, minutes, {"minutes": (46.3, 47.2)}, keep=False, versions=("hibari-tts",)
 )

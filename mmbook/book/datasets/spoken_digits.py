@@ -224,5 +224,5 @@ def _trimmed(sound: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 RECIPE = Recipe(
-    "digit_voices", _make, minutes, {"minutes": (0.0, 1000.0)}, keep=False, versions=("hibari-tts",)
+    "digit_voices", _make, minutes, {"minutes": (59.2, 60.4)}, keep=False, versions=("hibari-tts",)
 )

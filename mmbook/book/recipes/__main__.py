@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
             recipe.tensors()
         return 0
     if asked.needed:
-        chosen = {n: r for n, r in chosen.items() if r.stale() and not r.cached_file.is_file()}
+        chosen = {name: recipe for name, recipe in chosen.items() if recipe.needed_ahead()}
         reasons = {name: f"{name} ({recipe.stale()})" for name, recipe in chosen.items()}
         return run(chosen, "--worker-needed", reasons) if chosen else 0
     return run(chosen, "--worker", {name: name for name in chosen})

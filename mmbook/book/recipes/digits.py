@@ -121,4 +121,4 @@ def _scores(weights: dict[str, Tensor]) -> dict[str, float]:
     return {"accuracy, new made voices": torch.cat(right).double().mean().item()}
 
 
-RECIPE = Recipe("digit_listener", _make, _scores, {"accuracy, new made voices": (0, 1)})
+RECIPE = Recipe("digit_listener", _make, _scores, {"accuracy, new made voices": (0.96, 1.0)})

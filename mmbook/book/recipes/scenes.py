@@ -77,6 +77,5 @@ def _scores(answers: dict[str, Tensor]) -> dict[str, float]:
     return scores
 
 
-RECIPE = Recipe(
-    "scene_answers", _make, _scores, {"mAP 50, drawings of training": (0, 1), "mAP 50, new drawings": (0, 1)}
-)
+WITHIN = {"mAP 50, drawings of training": (0.30, 0.90), "mAP 50, new drawings": (0.05, 0.60)}
+RECIPE = Recipe("scene_answers", _make, _scores, WITHIN)
