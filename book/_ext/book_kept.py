@@ -1,4 +1,4 @@
-"""A ``{kept}`` directive: says of results that a page starts from that they are kept, and where they come from.
+"""A ``{kept}`` directive: says of results that a page starts from that they are kept, and since when.
 
     ```{kept} clip_ladder digit_listener
     ```
