@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from functools import cached_property
 
 import pytest
@@ -19,9 +20,14 @@ from mmbook.book.recipes import declared
 class Tiny(kept.Recipe):
     """A recipe whose functions belong to a test, and whose closures are said and not computed."""
 
+    bounds = (15.0, 15.0)
     parts = {"model.py": "1"}  # noqa: RUF012
     reading = {"score.py": "1"}  # noqa: RUF012
     module = "book/tiny.py"
+
+    @property
+    def within(self):
+        return {"sum": list(self.bounds)}
 
     @cached_property
     def made_by(self):
@@ -47,9 +53,9 @@ def score(result):
     return {"sum": result["a"].sum().item()}
 
 
-def tiny(make=make, within=(15.0, 15.0), **options) -> Tiny:
+def tiny(make=make, **options) -> Tiny:
     """The recipe as a new process would see it."""
-    return Tiny("tiny", make, score, {"sum": within}, **options)
+    return Tiny("tiny", make, score, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +128,7 @@ def test_the_scale_is_part_of_the_key(monkeypatch):
     recipe = declared()["shared_tasks"]
     laptop = recipe.key
     monkeypatch.setenv("MMBOOK_SCALE", "gpu")
-    other = kept.Recipe("shared_tasks", recipe.make, recipe.score, recipe.within)
+    other = kept.Recipe("shared_tasks", recipe.make, recipe.score)
     assert other.key != laptop
     assert kept.changes(recipe.made_by, other.made_by) == "scale changed"
 
@@ -135,9 +141,10 @@ def test_versions_decide_only_what_is_not_kept():
         tiny(versions=("torch",))
 
 
-def test_a_score_outside_its_interval_keeps_nothing(apart):
+def test_a_score_outside_its_interval_keeps_nothing(apart, monkeypatch):
+    monkeypatch.setattr(Tiny, "bounds", (16, 17))
     with pytest.raises(kept.ScoreOutside, match="tiny: sum is 15.0, not within 16 to 17"):
-        tiny(within=(16, 17)).make_anew()
+        tiny().make_anew()
     assert not (apart / "results").exists() or not list((apart / "results").iterdir())
 
 
@@ -173,8 +180,11 @@ def test_renewing_scores_what_only_reads_otherwise_and_asks_for_what_is_made_oth
     assert tiny().renew() == "scored anew"
     assert tiny().record["scored_by"] == {"score.py": "2"} and tiny().record["date"] == before["date"]
     assert calls == ["make", "score", "score"]
+    monkeypatch.setattr(Tiny, "bounds", (0.0, 1.0))
     with pytest.raises(kept.ScoreOutside):
-        tiny(within=(0.0, 1.0)).renew()
+        tiny().renew()
+    monkeypatch.setattr(Tiny, "bounds", (0.0, 20.0))
+    assert tiny().renew() == "scored anew"
     monkeypatch.setattr(Tiny, "parts", {"model.py": "2"})
     assert tiny().renew() == ""
     tiny().tensors()  # a page made it
@@ -221,3 +231,11 @@ def test_an_unknown_recipe_is_refused_with_the_known_ones():
     )
     assert done.returncode == 2 and "no recipe is called 'nothing'" in done.stderr
     assert "clip_ladder" in done.stderr
+
+
+def test_every_recipe_states_where_its_scores_must_lie():
+    recipes = declared()
+    table = tomllib.loads(kept.INTERVALS.read_text())
+    assert sorted(table) == sorted(recipes)
+    for recipe in recipes.values():
+        assert recipe.within and all(low < high for low, high in recipe.within.values())

@@ -16,6 +16,7 @@ import logging
 import os
 import shutil
 import time
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +38,7 @@ from mmbook.scale import scale
 log = logging.getLogger(__name__)
 
 RESULTS = Path(__file__).with_name("recipes") / "results"
+INTERVALS = RESULTS.with_name("intervals.toml")
 LARGEST = 5_000_000  # bytes of a result that is kept in the package
 RECIPES: dict[str, Recipe] = {}  # by name, those of the modules that were imported
 
@@ -58,7 +60,6 @@ class Recipe:
         make: returns the result; a function at the top level of a module, or a `functools.partial` of one
             whose arguments the name tells. What it draws at random must come from seeds of its own.
         score: result -> name of a score -> number; of the same kind.
-        within: name of a score -> lowest and highest value that a result made anew may have.
         keep: whether the package has the result. If not, it is made where it is needed, in under a minute.
         ahead: whether what is not kept is made before any page runs; else where it is first asked for.
         half: store numbers of single precision in half, where the scores allow it.
@@ -69,7 +70,6 @@ class Recipe:
     name: str
     make: Callable[[], Mapping[str, Tensor]]
     score: Callable[[dict[str, Tensor]], Mapping[str, float]]
-    within: Mapping[str, tuple[float, float]]
     keep: bool = True
     ahead: bool = True
     half: bool = False
@@ -90,6 +90,14 @@ class Recipe:
     def scored_by(self) -> Closure:
         """All that decides its scores, beside the result."""
         return _closure(self.score)
+
+    @property
+    def within(self) -> dict[str, list[float]]:
+        """Name of a score -> lowest and highest value of a result made anew, from ``intervals.toml``."""
+        table = tomllib.loads(INTERVALS.read_text(encoding="utf-8"))
+        if self.name not in table:
+            raise ValueError(f"{INTERVALS} says nothing of {self.name!r}")
+        return table[self.name]
 
     @property
     def key(self) -> str:
@@ -171,9 +179,9 @@ class Recipe:
             self._keep(self.cached_file)
             return "taken from the cache"
         record = self.record
-        if record["scored_by"] == self.scored_by and record["within"] == _listed(self.within):
+        if record["scored_by"] == self.scored_by and record["within"] == self.within:
             return "as it was"
-        record |= {"scores": self.scores(self.tensors()), "within": _listed(self.within)}
+        record |= {"scores": self.scores(self.tensors()), "within": self.within}
         record |= {"scored_by": self.scored_by}
         _write(RESULTS / f"{self.name}.json", record)
         return "scored anew"
@@ -222,7 +230,7 @@ class Recipe:
                 "store it in half precision, make several of it, or do not keep it"
             )
         loaded = {k: v.float() if v.dtype == torch.float16 else v for k, v in load_file(file).items()}
-        record |= {"scores": self.scores(loaded), "within": _listed(self.within)}
+        record |= {"scores": self.scores(loaded), "within": self.within}
         record |= {"scored_by": self.scored_by, "kept": self.keep}
         RESULTS.mkdir(parents=True, exist_ok=True)
         if self.keep:
@@ -260,10 +268,6 @@ def _function(call: Callable[..., Any]) -> Any:
 def _closure(call: Callable[..., Any]) -> Closure:
     function = _function(call)
     return package().of_names(function.__module__, [function.__qualname__])
-
-
-def _listed(within: Mapping[str, tuple[float, float]]) -> dict[str, list[float]]:
-    return {name: list(bounds) for name, bounds in within.items()}
 
 
 def _ready(file: Path) -> Path:

@@ -88,19 +88,14 @@ def _record(synthesiser: Any, text: str, voice: int) -> NDArray[np.float32]:
     return wave * np.float32(min(gain, 0.98 / np.abs(wave).max()))
 
 
-def _recipe(split: str) -> Recipe:
-    within = {"minutes": (0.0, 1000.0)}
-    make = partial(_make, split)
-    # pages play sentences of the test split only
-    return Recipe(
+RECIPES = {
+    split: Recipe(
         f"dictation_{split}",
-        make,
+        partial(_make, split),
         minutes,
-        within,
         keep=False,
-        ahead=split == "test",
+        ahead=split == "test",  # pages play sentences of this split only
         versions=("hibari-tts",),
     )
-
-
-RECIPES = {split: _recipe(split) for split in SPLITS}
+    for split in SPLITS
+}

@@ -222,6 +222,4 @@ def _levelled(sound: NDArray[np.float32], level: float) -> NDArray[np.float32]:
     return sound * np.float32(min(gain, 0.98 / np.abs(sound).max()))
 
 
-RECIPE = Recipe(
-    "speech_voices", _make, minutes, {"minutes": (46.3, 47.2)}, keep=False, versions=("hibari-tts",)
-)
+RECIPE = Recipe("speech_voices", _make, minutes, keep=False, versions=("hibari-tts",))

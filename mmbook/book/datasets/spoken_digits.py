@@ -223,6 +223,4 @@ def _trimmed(sound: NDArray[np.float32]) -> NDArray[np.float32]:
     return sound
 
 
-RECIPE = Recipe(
-    "digit_voices", _make, minutes, {"minutes": (59.2, 60.4)}, keep=False, versions=("hibari-tts",)
-)
+RECIPE = Recipe("digit_voices", _make, minutes, keep=False, versions=("hibari-tts",))

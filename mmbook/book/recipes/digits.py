@@ -118,7 +118,7 @@ def _scores(weights: dict[str, Tensor]) -> dict[str, float]:
         (model(audio=batch["audio"], audio_mask=batch["audio_mask"]).logits.argmax(dim=1) == batch["labels"])
         for batch in DataLoader(voices, 64, collate_fn=collate)
     ]
-    return {"accuracy, new made voices": torch.cat(right).double().mean().item()}
+    return {"new made voices": torch.cat(right).double().mean().item()}
 
 
-RECIPE = Recipe("digit_listener", _make, _scores, {"accuracy, new made voices": (0.96, 1.0)})
+RECIPE = Recipe("digit_listener", _make, _scores)
