@@ -178,6 +178,13 @@ def test_a_key_moves(root, what):
     assert changes(before, after)
 
 
+def test_a_loops_variable_is_no_name_of_the_module(root):
+    write(root, "other.py", "def make(x): return x\ndef score(): pass\nBOTH = {x: score for x in (1, 2)}")
+    before = Package(root).of_names("mmbook.other", ["make"])
+    write(root, "other.py", "def make(x): return x\ndef score(): return 1\nBOTH = {x: score for x in (1, 2)}")
+    assert Package(root).of_names("mmbook.other", ["make"]) == before
+
+
 def test_an_assets_hash_counts(root):
     code = "from mmbook.encoders import Bert\nBert()"
     before = Package(root).of_code(code)

@@ -62,7 +62,8 @@ def test_sentence_features_are_minilm_on_each_sentence_in_order() -> None:
         some = [sentences()[i].text for i in index[:3]]
         for name, texts in {"text": some, "shuffled": shuffled(some)}.items():
             found = F.normalize(features[split].arrays[name][:3, 0], dim=-1)
-            torch.testing.assert_close(found, embeddings(texts), atol=1e-5, rtol=1e-4)
+            # kept in half precision
+            torch.testing.assert_close(found, embeddings(texts), atol=2e-4, rtol=1e-3)
 
 
 def test_shuffling_keeps_the_words_and_depends_on_the_text_only() -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 Chain = tuple[str, ...]  # a.b.c is ("a", "b", "c")
+# What is bound inside these is no name of the module.
+OWN_NAMES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 def digest(*things: object) -> str:
@@ -195,14 +197,16 @@ def _binds(statement: ast.stmt) -> Iterator[str]:
     """The names that a statement at the top level binds; "" if it is an expression, which binds none."""
     if isinstance(statement, ast.Expr):
         yield ""
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        yield statement.name
-        return
-    for node in ast.walk(statement):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+    nodes: list[ast.AST] = [statement]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
+        elif isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Store):
+                yield node.id
+        elif not isinstance(node, OWN_NAMES):
+            nodes.extend(ast.iter_child_nodes(node))
 
 
 def _entries(table: ast.Dict) -> Iterator[tuple[str, Chain]]:
