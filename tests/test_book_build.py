@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -112,24 +113,44 @@ def test_a_page_that_prints_source_depends_on_comments(project: Path) -> None:
     assert {name for name, key in all_keys().items() if key != before[name]} == {"book/second"}
 
 
+CLI = """
+import typer
+app = typer.Typer()
+
+@app.command()
+def doctor():
+    from mmbook.app.examine import found
+    print(found)
+
+@app.command()
+def train():
+    from mmbook.app.run import found
+    print(found)
+"""
+
+
 @pytest.mark.parametrize(
-    ("command", "counts"),
+    ("command", "parts"),
     [
-        ("!mmbook doctor", True),
-        ("%%bash\nmmbook doctor", True),
-        ("subprocess.run(['mmbook', 'doctor'])", True),
-        ("!pip install mmbook", False),
-        ("print('mmbook')", False),
+        ("!mmbook doctor", {"app/cli.py", "app/examine.py"}),
+        ("%%bash\nmmbook train x.yaml", {"app/cli.py", "app/run.py"}),
+        ("subprocess.run(['mmbook', 'doctor'])", {"app/cli.py", "app/examine.py"}),
+        ("run([python, '-m', 'mmbook.app.cli', 'doctor'])", {"app/cli.py", "app/examine.py"}),
+        ("run([python, '-m', 'mmbook.app.cli', *x])", {"app/cli.py", "app/examine.py", "app/run.py"}),
+        ("!pip install mmbook", set()),
+        ("print('mmbook')", set()),
     ],
 )
-def test_the_packages_command_counts_as_an_import(project: Path, command: str, counts: bool) -> None:
-    """A page that calls the command depends on the command line."""
+def test_a_command_counts_as_an_import_of_what_it_runs(project: Path, command: str, parts: set[str]) -> None:
+    """A page that calls the package's command depends on that command, and not on the others."""
     (project / "mmbook/app.py").unlink()
     (project / "mmbook/app").mkdir()
-    (project / "mmbook/app/cli.py").write_text("def app(): pass\n")
+    (project / "mmbook/app/cli.py").write_text(CLI)
+    for name in ("examine", "run"):
+        (project / f"mmbook/app/{name}.py").write_text("found = 1\n")
     write(project / "book/first.ipynb", command)
     keys.package.cache_clear()
-    assert ("app/cli.py" in keys.closure(Path("book/first.ipynb"))) == counts
+    assert set(keys.closure(Path("book/first.ipynb"))) == parts
 
 
 @pytest.mark.parametrize(
@@ -236,13 +257,26 @@ def test_render_is_strict(project: Path) -> None:
     assert "book/second.ipynb" in said
     assert "nowhere" in said
 
-    write(project / "book/second.ipynb", "print(2)", prose="# A page\n\nSee {doc}`first`.")
+    results = project / keys.RESULTS
+    results.mkdir(parents=True)
+    record = {
+        "date": "2026-11-30",
+        "commit": "abcdef012345",
+        "seconds": 250,
+        "threads": 1,
+        "processor": "a CPU",
+    }
+    (results / "tiny_one.json").write_text(json.dumps(record))
+    prose = "# A page\n\nSee {doc}`first`.\n\n```{kept} tiny\n```"
+    write(project / "book/second.ipynb", "print(2)", prose=prose)
     status, said = run("tools.execute")
     assert status == 0
     assert "0 to run" in said, "a change of prose made a notebook run again"
     status, said = run("tools.render")
     assert status == 0, said
     assert "2 rendered" in said
+    page = (project / HTML / "book/second.html").read_text(encoding="utf-8")
+    assert "The results of tiny are kept" in page and "30 November 2026 in 4 min 10 s" in page
     assert "unchanged" in run("tools.render")[1]
 
 

@@ -30,9 +30,10 @@ RESULTS = PACKAGE / "book/recipes/results"
 SKIPPED = {"__pycache__", ".ipynb_checkpoints", "vendor"}
 # A page that prints source text prints comments and docstrings, too.
 READS_SOURCE = re.compile(r"getsource|__doc__|\bhelp\(|\w\?{1,2}$", re.MULTILINE)
-# The package's own command, in a shell or as a process.
+# The package's own command, in a shell or as a process, and what it is told to do.
+CLI = "mmbook.app.cli"
 COMMAND = re.compile(
-    r"""^\s*!\s*mmbook\s|^%%(?:ba)?sh[^%]*^\s*mmbook\s|\[\s*["']mmbook["']\s*,""", re.MULTILINE
+    r"""(?:^\s*!?\s*mmbook|["']mmbook["']\s*,|mmbook\.app\.cli["']?)[\s,"']+(\w[\w-]*)""", re.MULTILINE
 )
 AUTODOC = re.compile(r"^\s*\.\. auto\w+:: (mmbook[\w.]*)$", re.MULTILINE)
 
@@ -84,8 +85,12 @@ def closure(notebook: Path) -> Closure:
 
     cells = code(notebook)
     program = "\n".join(TransformerManager().transform_cell(cell) for cell in cells)
-    if COMMAND.search("\n".join(cells)):
-        program += '\n"mmbook.app.cli"'
+    if commands := set(COMMAND.findall("\n".join(cells))):
+        # one command is one function of the module; of a command that is not known, all may count
+        cli = package().module(CLI)
+        known = cli is not None and commands <= cli.defined.keys()
+        program = program.replace(CLI, "the command line")
+        program += "\nimport mmbook\n" + "\n".join(f"{CLI}.{c}" if known else CLI for c in sorted(commands))
     try:
         found = package().of_code(program)
     except SyntaxError as error:

@@ -42,6 +42,8 @@ NEUTRAL: dict[str, set[str] | None] = {
     "book.syntax": None,
 }
 
+# Modules that are taken by the names in use, as every ``__init__`` is: of the command line, one command.
+BY_NAME = {"app.cli"}
 FILE_NAME = re.compile(r"[\w-]+(/[\w-]+)*\.(?!py$)\w+")
 
 Closure = dict[str, str]  # part ("encoders/bert.py", "asset minilm") -> its hash
@@ -138,7 +140,7 @@ class Package:
         """Full names of the modules whose names one module uses itself, at once or later."""
         source, walk = self.module(module), _Walk(self, shallow=True)
         if source is not None:
-            uses = Uses(source.body)
+            uses = Uses(source.body, source.uses.bound)
             uses.strings.clear()
             walk.take(source, uses)
         return (walk.whole.keys() | walk.names.keys()) - {module}
@@ -172,18 +174,19 @@ class _Walk:
     def take(self, module: Module, uses: Uses) -> None:
         """Follow what a piece of a module uses."""
         for chain in uses.chains:
-            for source, path in module.bound.get(chain[0], ()):
+            for source, path in uses.bound.get(chain[0], ()):
                 self.follow(source, path + chain[1:])
             if self._taken_by_name(module) and chain[0] in module.defined:
                 self.name(module, chain[0], inside=True)
-        for source, path in module.bound.get("*", ()):
+        for source, path in uses.bound.get("*", ()):
             self.follow(source, path)
         for text in uses.strings:
             self._string(text, module.file.parent if module.file else None)
         self.strings |= uses.strings
 
     def _taken_by_name(self, module: Module) -> bool:
-        return module.is_package or module.name == self.by_name
+        inside = module.name.removeprefix(f"{self.package.name}.")
+        return module.is_package or module.name == self.by_name or inside in BY_NAME
 
     def _string(self, text: str, folder: Path | None) -> None:
         own = re.escape(self.package.name)
@@ -260,7 +263,7 @@ class _Walk:
             for name, entry in new:
                 source = self.package.module(name)
                 assert source is not None
-                self.take(source, Uses([ast.Name(entry)]))
+                self.take(source, Uses([ast.Name(entry)], source.bound))
         parts = {self._part(source): source.hash for source in self.whole.values()}
         by_name = {name: sorted(names) for name, names in self.names.items()}
         for name in by_name.keys() | {name for name, _ in self.keyed}:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 Chain = tuple[str, ...]  # a.b.c is ("a", "b", "c")
+# Name -> full name of a module, and names to look up on it.
+Bindings = dict[str, set[tuple[str, Chain]]]
 # What is bound inside these is no name of the module.
 OWN_NAMES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
@@ -33,14 +35,15 @@ class Module:
         file: where it lies, or None.
 
     Attributes:
-        bound: name -> what it was imported as: full name of the module, and names to look up on it.
+        bound: what names are imported as at the top level.
         tables: name -> key -> the attribute chain that stands there, of each table at the top level.
     """
 
     def __init__(self, name: str, text: str, file: Path | None = None) -> None:
         self.name, self.file = name, file
         self.is_package = file is not None and file.name == "__init__.py"
-        self.bound: dict[str, set[tuple[str, Chain]]] = {}
+        self.bound: Bindings = {}
+        self._inside: dict[int, Bindings] = {}  # of the functions and classes at the top level
         self._uses_of: dict[str, Uses] = {}
         tree = _Plain().visit(ast.parse(text))
         self.body: list[ast.stmt] = tree.body
@@ -58,22 +61,25 @@ class Module:
         }
 
     def _take_imports(self) -> None:
-        """Move imports from the tree into `bound`: where they stand does not matter."""
+        """Move imports out of the tree: where and in which order they stand does not matter."""
         package = self.name if self.is_package else self.name.rpartition(".")[0]
-        for node in (node for statement in self.body for node in ast.walk(statement)):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    target = alias.name if alias.asname else alias.name.split(".")[0]
-                    self.bound.setdefault(alias.asname or target, set()).add((target, ()))
-            elif isinstance(node, ast.ImportFrom):
-                above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-                source = ".".join([*above, *([node.module] if node.module else [])])
-                for alias in node.names:
-                    path = () if alias.name == "*" else (alias.name,)
-                    self.bound.setdefault(alias.asname or alias.name, set()).add((source, path))
+        for statement in self.body:
+            apart = isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            bound = self._inside.setdefault(id(statement), {}) if apart else self.bound
+            for node in ast.walk(statement):
+                for name, target in _imported(node, package):
+                    bound.setdefault(name, set()).add(target)
         self.body = [s for s in self.body if not isinstance(s, ast.Import | ast.ImportFrom)]
         for statement in self.body:
             _DropImports().visit(statement)
+
+    def _bound_in(self, statements: Iterable[ast.stmt]) -> Bindings:
+        """What names mean in some statements: imports at the top level, and those inside of them."""
+        found = {name: set(targets) for name, targets in self.bound.items()}
+        for statement in statements:
+            for name, targets in self._inside.get(id(statement), {}).items():
+                found.setdefault(name, set()).update(targets)
+        return found
 
     @cached_property
     def defined(self) -> dict[str, list[ast.stmt]]:
@@ -87,12 +93,12 @@ class Module:
     @cached_property
     def uses(self) -> Uses:
         """What the whole module uses."""
-        return Uses(self.body)
+        return Uses(self.body, self._bound_in(self.body))
 
     def uses_of(self, name: str) -> Uses:
         """What the statements at the top level that bind a name use."""
         if name not in self._uses_of:
-            self._uses_of[name] = Uses(self.defined[name])
+            self._uses_of[name] = Uses(self.defined[name], self._bound_in(self.defined[name]))
         return self._uses_of[name]
 
     @cached_property
@@ -104,14 +110,16 @@ class Module:
         """Of some statements, and of the imports whose names they use."""
         statements = list(statements)
         names = {node.id for s in statements for node in ast.walk(s) if isinstance(node, ast.Name)}
-        imports = sorted((name, *sorted(self.bound[name])) for name in names & self.bound.keys())
+        bound = self._bound_in(statements)
+        imports = sorted((name, *sorted(bound[name])) for name in names & bound.keys())
         return digest(imports, [_text(statement) for statement in statements], *more)
 
 
 class Uses:
-    """Attribute chains and strings in some statements."""
+    """Attribute chains and strings in some statements, and what names are imported as there."""
 
-    def __init__(self, statements: Iterable[ast.AST]) -> None:
+    def __init__(self, statements: Iterable[ast.AST], bound: Bindings) -> None:
+        self.bound = bound
         self.chains: set[Chain] = set()
         self.strings: set[str] = set()
         stack = list(statements)
@@ -191,6 +199,19 @@ def _chain(node: ast.AST) -> Chain:
         names.append(node.attr)
         node = node.value
     return (node.id, *reversed(names)) if isinstance(node, ast.Name) else ()
+
+
+def _imported(node: ast.AST, package: str) -> Iterator[tuple[str, tuple[str, Chain]]]:
+    """What an import binds; nothing for any other node."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            target = alias.name if alias.asname else alias.name.split(".")[0]
+            yield alias.asname or target, (target, ())
+    elif isinstance(node, ast.ImportFrom):
+        above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+        source = ".".join([*above, *([node.module] if node.module else [])])
+        for alias in node.names:
+            yield alias.asname or alias.name, (source, () if alias.name == "*" else (alias.name,))
 
 
 def _binds(statement: ast.stmt) -> Iterator[str]:
