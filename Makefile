@@ -18,7 +18,7 @@ SUITABLE := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_inf
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c '$(SUITABLE)' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help setup book test unit lowest colab lab serve bench shots fetch lint format lock repo clean browser
+.PHONY: help setup book test unit lowest colab lab serve bench recipes shots fetch lint format lock repo clean browser
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,7 +61,7 @@ book: setup ## execute the notebooks that changed, render the book, say where it
 
 test: setup browser ## everything: unit and contract tests, notebooks, strict render, browser
 	@$(RUN) tools.book
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(RUN) pytest -n 2 --dist worksteal
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(RUN) pytest -p tools.progress_of_tests -n 2 --dist worksteal
 
 unit: setup ## only the tests that need no rendered book
 	HF_HUB_OFFLINE=1 $(RUN) pytest -m "not site"
@@ -89,6 +89,9 @@ shots: book browser ## pictures of every page in light, dark and phone width
 bench: setup ## ours beside the references, then each notebook alone with two threads; writes under benchmarks/
 	@$(RUN) benchmarks
 	@$(RUN) tools.bench
+
+recipes: setup ## make all kept results anew, JOBS at a time; fails where a score leaves its interval
+	HF_HUB_OFFLINE=1 $(RUN) mmbook.book.recipes
 
 colab: setup ## run one notebook as Colab would: installed by its own first cell beside an existing torch
 	@$(RUN) tools.colab $(NOTEBOOK)

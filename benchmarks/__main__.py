@@ -5,48 +5,26 @@
 
 from __future__ import annotations
 
-import datetime
-import hashlib
 import importlib
 import pkgutil
-import platform
-import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from mmbook.book.pedigree import pedigree
+
 HERE = Path(__file__).parent
-LOCK = HERE.parent / "requirements" / "lock.txt"
 THREADS = 2  # what the book's running times are stated for
 
 
 def conditions() -> dict[str, str]:
     """What a number depends on and a reader cannot see: date, commit, hardware, versions."""
-    git = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--exclude=*"]
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "commit": subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip(),
-        "hardware": f"{processor()}, {torch.get_num_threads()} threads, {gpu}",
-        "torch": torch.__version__,
-        "lock_sha256": hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16],
-    }
-
-
-def processor() -> str:
-    """The model of the CPU, as far as the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            line.partition(":")[2].strip()
-            for line in cpuinfo.read_text().splitlines()
-            if "model name" in line
-        ]
-        if names:
-            return names[0]
-    return platform.processor() or platform.machine()
+    where = pedigree(apart_from="benchmarks/results")
+    hardware = f"{where['processor']}, {where['threads']} threads, {where['gpu'] or 'no GPU'}"
+    kept = {key: str(where[key]) for key in ("date", "commit", "torch")}
+    return kept | {"hardware": hardware, "lock_sha256": str(where["lock"])}
 
 
 def main(chosen: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,11 +15,17 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from mmbook.book.progress import Progress
 from tools import keys, store
 from tools.pages import docname, notebooks, pages
 from tools.render import HTML, inputs, is_current
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+# A page that starts a process, which fails as there is no such module here; and one that imports.
+SHELL = "import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'mmbook.app'], check=False);"
+USES = "def model():\n    from mmbook.model import WIDTH\n    return WIDTH"
 
 
 def write(path: Path, *code: str, prose: str = "# A page", tags: tuple[str, ...] = ()) -> None:
@@ -38,10 +45,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / folder).mkdir()
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/first\nchapters:\n- file: book/second\n")
     (tmp_path / "mmbook/model.py").write_text("WIDTH = 1\n")
+    (tmp_path / "mmbook/app.py").write_text("def main(): pass\n")
     (tmp_path / "requirements/lock.txt").write_text("numpy==2\n")
     (tmp_path / "benchmarks/cost.json").write_text("{}")
-    write(tmp_path / "book/first.ipynb", "print(1)")
-    write(tmp_path / "book/second.ipynb", "print(2)", "open('cost.json')")
+    write(tmp_path / "book/first.ipynb", "print(1)", SHELL)
+    write(tmp_path / "book/second.ipynb", "print(2)", "open('cost.json')", USES)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -55,32 +63,117 @@ def run(module: str) -> tuple[int, str]:
 
 def all_keys() -> dict[str, str]:
     """The present key of each notebook of the project."""
-    shared = keys.shared_key()
-    return {docname(notebook): keys.notebook_key(notebook, shared) for notebook in notebooks()}
+    keys.package.cache_clear()
+    return {docname(notebook): keys.notebook_key(notebook) for notebook in notebooks()}
 
 
 @pytest.mark.parametrize(
     ("change", "stale"),
     [
-        (lambda: write(Path("book/first.ipynb"), "print(1)", prose="# Other words"), set()),
-        (lambda: write(Path("book/first.ipynb"), "print(1)", tags=("hide-input",)), set()),
-        (lambda: write(Path("book/first.ipynb"), "print(10)"), {"book/first"}),
-        (lambda: write(Path("book/first.ipynb"), "print(1)", "print(1)"), {"book/first"}),
+        (lambda: write(Path("book/first.ipynb"), "print(1)", SHELL, prose="# Other words"), set()),
+        (lambda: write(Path("book/first.ipynb"), "print(1)", SHELL, tags=("hide-input",)), set()),
+        (lambda: write(Path("book/first.ipynb"), "print(10)", SHELL), {"book/first"}),
+        (lambda: write(Path("book/first.ipynb"), "print(1)", SHELL, "print(1)"), {"book/first"}),
         (lambda: Path("benchmarks/cost.json").write_text("[]"), {"book/second"}),
-        (lambda: Path("mmbook/model.py").write_text("WIDTH = 2\n"), {"book/first", "book/second"}),
-        (lambda: Path("mmbook/more.toml").write_text("a = 1\n"), {"book/first", "book/second"}),
+        (lambda: Path("mmbook/model.py").write_text("WIDTH = 2\n"), {"book/second"}),
+        (lambda: Path("mmbook/model.py").write_text("WIDTH = 1  # as before\n"), set()),
+        (lambda: Path("mmbook/app.py").write_text("def main(): return 1\n"), {"book/first"}),
+        (lambda: Path("mmbook/more.py").write_text("a = 1\n"), set()),
         (lambda: Path("requirements/lock.txt").write_text("numpy==3\n"), {"book/first", "book/second"}),
         (lambda: os.environ.update(MMBOOK_SCALE="gpu"), {"book/first", "book/second"}),
     ],
-    ids=["prose", "tags", "code", "a new cell", "benchmark", "package", "package data", "lock", "scale"],
+    ids=[
+        "prose",
+        "tags",
+        "code",
+        "a new cell",
+        "benchmark",
+        "an imported module",
+        "a comment",
+        "a module run as a process",
+        "a module that nobody uses",
+        "lock",
+        "scale",
+    ],
 )
 def test_key_follows_what_results_depend_on(project, monkeypatch, change, stale) -> None:
-    """A key changes with the code, the benchmarks it names, the package, the lock, the scale; no more."""
+    """A key changes with the code, what it imports or runs, the benchmarks it names, the lock, the scale."""
     monkeypatch.setenv("MMBOOK_SCALE", "laptop")
     before = all_keys()
     change()
     after = all_keys()
     assert {name for name in before if before[name] != after[name]} == stale
+
+
+def test_a_page_that_prints_source_depends_on_comments(project: Path) -> None:
+    """Where source text is printed, a comment is part of a result."""
+    write(project / "book/second.ipynb", "import inspect", USES, "print(inspect.getsource(model))")
+    before = all_keys()
+    Path("mmbook/model.py").write_text("WIDTH = 1  # wide\n")
+    assert {name for name, key in all_keys().items() if key != before[name]} == {"book/second"}
+
+
+CLI = """
+import typer
+app = typer.Typer()
+
+@app.command()
+def doctor():
+    from mmbook.app.examine import found
+    print(found)
+
+@app.command()
+def train():
+    from mmbook.app.run import found
+    print(found)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "parts"),
+    [
+        ("!mmbook doctor", {"app/cli.py", "app/examine.py"}),
+        ("%%bash\nmmbook train x.yaml", {"app/cli.py", "app/run.py"}),
+        ("subprocess.run(['mmbook', 'doctor'])", {"app/cli.py", "app/examine.py"}),
+        ("run([python, '-m', 'mmbook.app.cli', 'doctor'])", {"app/cli.py", "app/examine.py"}),
+        ("run([python, '-m', 'mmbook.app.cli', *x])", {"app/cli.py", "app/examine.py", "app/run.py"}),
+        ("!pip install mmbook", set()),
+        ("print('mmbook')", set()),
+    ],
+)
+def test_a_command_counts_as_an_import_of_what_it_runs(project: Path, command: str, parts: set[str]) -> None:
+    """A page that calls the package's command depends on that command, and not on the others."""
+    (project / "mmbook/app.py").unlink()
+    (project / "mmbook/app").mkdir()
+    (project / "mmbook/app/cli.py").write_text(CLI)
+    for name in ("examine", "run"):
+        (project / f"mmbook/app/{name}.py").write_text("found = 1\n")
+    write(project / "book/first.ipynb", command)
+    keys.package.cache_clear()
+    assert set(keys.closure(Path("book/first.ipynb"))) == parts
+
+
+@pytest.mark.parametrize(
+    ("source", "rendered"),
+    [
+        ('def f(x=1):\n    """Adds."""\n    return x + 2  # more\n', False),
+        ('def f(x=1):\n    """Adds two."""\n    return x + 1\n', True),
+        ('def f(x=2):\n    """Adds."""\n    return x + 1\n', True),
+        ('def f(x=1):\n    """Adds."""\n    return x + 1\n\ndef g(): ...\n', True),
+    ],
+    ids=["inside a function", "docstring", "signature", "a new function"],
+)
+def test_a_change_renders_pages_only_where_they_show_it(project: Path, source: str, rendered: bool) -> None:
+    """Of the package, what the API page prints is an input of the render."""
+    (project / "book/api.md").write_text("# Names\n\n```{eval-rst}\n.. autofunction:: mmbook.model.f\n```\n")
+    (project / "_toc.yml").write_text("format: jb-book\nroot: book/first\nchapters:\n- file: book/api\n")
+    (project / "mmbook/model.py").write_text('def f(x=1):\n    """Adds."""\n    return x + 1\n')
+    keys.package.cache_clear()
+    before = inputs()
+    (project / "mmbook/model.py").write_text(source)
+    (project / "mmbook/app.py").write_text("def main():\n    'Now with words.'\n")
+    keys.package.cache_clear()
+    assert (inputs() != before) == rendered
 
 
 def test_failure_is_named_and_the_rest_is_kept(project: Path) -> None:
@@ -103,6 +196,28 @@ def test_failure_is_named_and_the_rest_is_kept(project: Path) -> None:
     assert status == 0, said
     assert "0 to run, 2 up to date" in said
     assert len(list((project / store.EXECUTED).glob("*.ipynb"))) == 2, "copies of older code were not pruned"
+
+
+def test_the_estimate_follows_the_recorded_times() -> None:
+    """What is left takes what was recorded, at the pace so far; a job without a record takes the mean."""
+    progress = Progress("jobs", {"a": 10.0, "b": 20.0, "c": None}, jobs=1)
+    assert progress.left() == pytest.approx(45.0)
+    progress.started("a")
+    progress.began["a"] -= 20.0  # twice as slow as recorded
+    progress.done("a", "made a")
+    assert progress.left() == pytest.approx(70.0, abs=1.0)
+    assert progress.line().startswith("1 of 3 jobs done")
+
+
+def test_a_log_gets_a_line_while_a_job_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a terminal a line comes at every turn, and one at the end of each job."""
+    with Progress("jobs", {"a": 10.0}, jobs=1, every=0.01) as progress:
+        progress.started("a")
+        while "now a" not in (said := capsys.readouterr().out):
+            pass
+        progress.done("a", "made a")
+    assert "0 of 1 jobs done" in said and "to go" in said
+    assert "[1/1] made a" in capsys.readouterr().out
 
 
 def test_dead_kernel_is_named(project: Path) -> None:
@@ -142,13 +257,26 @@ def test_render_is_strict(project: Path) -> None:
     assert "book/second.ipynb" in said
     assert "nowhere" in said
 
-    write(project / "book/second.ipynb", "print(2)", prose="# A page\n\nSee {doc}`first`.")
+    results = project / keys.RESULTS
+    results.mkdir(parents=True)
+    record = {
+        "date": "2026-11-30",
+        "commit": "abcdef012345",
+        "seconds": 250,
+        "threads": 1,
+        "processor": "a CPU",
+    }
+    (results / "tiny_one.json").write_text(json.dumps(record))
+    prose = "# A page\n\nSee {doc}`first`.\n\n```{kept} tiny\n```"
+    write(project / "book/second.ipynb", "print(2)", prose=prose)
     status, said = run("tools.execute")
     assert status == 0
     assert "0 to run" in said, "a change of prose made a notebook run again"
     status, said = run("tools.render")
     assert status == 0, said
     assert "2 rendered" in said
+    page = (project / HTML / "book/second.html").read_text(encoding="utf-8")
+    assert "The results of tiny are kept" in page and "30 November 2026 in 4 min 10 s" in page
     assert "unchanged" in run("tools.render")[1]
 
 
@@ -164,8 +292,8 @@ def site() -> Path:
 @pytest.mark.site
 @pytest.mark.parametrize("notebook", notebooks(), ids=docname)
 def test_every_notebook_ran_as_it_is_now(notebook: Path, site: Path) -> None:
-    """The page comes from an execution of exactly this code, with this package and this lock."""
-    assert store.has(keys.notebook_key(notebook, keys.shared_key()))
+    """The page comes from an execution of exactly this code, with what it imports and this lock."""
+    assert store.has(keys.notebook_key(notebook))
     assert store.recorded_seconds()[docname(notebook)] >= 0
 
 

@@ -40,8 +40,8 @@ def test_splits_share_no_picture_patient_sentence_report_or_voice(clinics) -> No
     pools: dict[str, list[set[object]]] = {"patient": [], "picture": [], "sentence": [], "report": []}
     with zipfile.ZipFile(assets.path("chest-xrays")) as archive:
         for split in SPLITS:
-            pictures = [xrays.xrays()[i] for i in xrays.of_split(split)]
-            sentences = [reports.report_sentences()[i] for i in reports.of_split(split)]
+            pictures = [xrays.xrays()[i] for i in xrays.xray_indices(split)]
+            sentences = [reports.report_sentences()[i] for i in reports.report_indices(split)]
             pools["patient"].append({xray.patient for xray in pictures})
             pools["picture"].append({hashlib.sha256(archive.read(xray.file)).digest() for xray in pictures})
             pools["sentence"].append({re.sub("[^a-z]", "", s.text.lower()) for s in sentences})
@@ -56,7 +56,7 @@ def test_splits_share_no_picture_patient_sentence_report_or_voice(clinics) -> No
 def test_a_voice_is_in_one_split(clinics) -> None:
     assert {VOICES[i].split for i in clinics["valid"].clusters["voice"]} == {"valid"}
     spoken = dictation.dictation("valid")
-    assert len(spoken.ends) == len(reports.of_split("valid")) and (np.diff(spoken.ends) > 0).all()
+    assert len(spoken.ends) == len(reports.report_indices("valid")) and (np.diff(spoken.ends) > 0).all()
 
 
 def test_the_parts_share_the_class_and_nothing_else(clinics) -> None:
@@ -68,7 +68,7 @@ def test_the_parts_share_the_class_and_nothing_else(clinics) -> None:
             assert [sentences[i].label for i in parts] == clinic.labels.tolist()
             used = [Counter(parts[clinic.labels == label]) for label in (0, 1)]
             for counts, label in zip(used, (0, 1), strict=True):
-                pool = [i for i in reports.of_split(split) if sentences[i].label == label]
+                pool = [i for i in reports.report_indices(split) if sentences[i].label == label]
                 uses = [counts[i] for i in pool]
                 assert max(uses) - min(uses) <= 1  # all are used before one is used again
         assert [xrays.xrays()[i].label for i in clinic._image] == clinic.labels.tolist()

@@ -9,7 +9,7 @@ from mmbook.book.datasets import Digits
 from mmbook.book.datasets.digits import MEAN, STD, handwritten
 from mmbook.book.datasets.formant_voices import PHONES, WORDS, formants, say
 from mmbook.book.datasets.splits import SPLITS
-from mmbook.book.datasets.spoken_digits import KINDS, RATE, VOICES, spoken_digits
+from mmbook.book.datasets.spoken_digits import KINDS, RATE, VOICES, synthetic_digits
 from mmbook.seeding import stream
 
 
@@ -30,7 +30,7 @@ def test_rows_follow_the_row_format_and_collate():
 def test_what_is_paired_is_of_one_class(split):
     digits = Digits(split, count=200, seed=2)
     pictures, labels = handwritten(split)
-    spoken = spoken_digits()
+    spoken = synthetic_digits()
     for i in range(len(digits)):
         raw, row = digits.raw(i), digits[i]
         assert raw.label == digits.labels[i] == labels[digits._part[i]] == spoken.digit[digits._sound[i]]
@@ -75,7 +75,7 @@ def test_one_modality_loads_only_itself(monkeypatch):
         row = Digits("valid", ("audio",))[0]
         assert list(row) == ["audio", "labels", "id"]
     with monkeypatch.context() as patch:
-        patch.setattr("mmbook.book.datasets.digits.spoken_digits", refuse)
+        patch.setattr("mmbook.book.datasets.digits.synthetic_digits", refuse)
         digits = Digits("valid", ("image",))
         assert list(digits[0]) == ["image", "labels", "id"] and digits.clusters == {}
 
@@ -106,7 +106,7 @@ def test_a_kind_of_voice_is_half_of_them(kind):
 
 
 def test_sound_is_speech_at_16_khz_and_never_clipped():
-    spoken = spoken_digits()
+    spoken = synthetic_digits()
     assert RATE == 16_000 and len(spoken.ends) == 10 * sum(VOICES.values())
     for i in range(0, len(spoken.ends), 13):
         sound = spoken.sound(i)

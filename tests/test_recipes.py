@@ -1,13 +1,57 @@
-"""The features that chapters start from are those of the whole encoders on the posts, in order."""
+"""Recipes: what is kept is of the present code, one is made anew, and features are those of the encoders."""
 
 import pytest
 import torch
 
 from mmbook import Modality, collate
+from mmbook.book import kept
 from mmbook.book.datasets import Reviews
-from mmbook.book.recipes import perceiver, pretrained_encoders, review_features
+from mmbook.book.recipes import declared, perceiver, pretrained_encoders, review_features
 from mmbook.encoders import Frozen, Projected
 from mmbook.models import Features
+
+RECIPES = declared()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_package_has_a_result_of_the_present_code(name):
+    """Or a page would wait. To mend: ``python -m mmbook.book.recipes --renew``, which says what to make."""
+    recipe = RECIPES[name]
+    assert recipe.record, "it was never made"
+    assert kept.changes(recipe.record["made_by"], recipe.made_by) == ""
+    assert recipe.kept_file.is_file() == recipe.keep
+    for score, (low, high) in recipe.within.items():
+        assert low <= recipe.record["scores"][score] <= high
+
+
+def test_what_is_kept_is_small():
+    sizes = [file.stat().st_size for file in kept.RESULTS.glob("*.safetensors")]
+    assert max(sizes) <= kept.LARGEST and sum(sizes) <= 40_000_000
+
+
+def test_what_is_not_kept_is_made_in_under_a_minute():
+    for recipe in RECIPES.values():
+        if not recipe.keep and recipe.ahead:
+            assert recipe.record["seconds"] < 60, recipe.name
+
+
+def test_a_quick_recipe_made_anew_is_what_is_kept():
+    """A projection trained on the features of a frozen network: the same answers, up to rounding."""
+    recipe = RECIPES["perceiver_image"]
+    with torch.random.fork_rng():
+        made = recipe.make()
+    recipe.scores(dict(made))  # an error where one is outside its interval
+    for name, weights in recipe.tensors().items():
+        assert made[name].shape == weights.shape
+    images = Reviews.perception("image", "test")
+    some = collate([images[i] for i in range(0, len(images), 4)])
+    seen = {key: some[key] for key in ("image", "image_mask")}
+    model = perceiver("image")
+    with torch.no_grad():
+        before = model(**seen).logits
+        model.load_state_dict(made, strict=False)  # without the frozen network
+        after = model(**seen).logits
+    assert (before.argmax(dim=1) == after.argmax(dim=1)).double().mean() > 0.95
 
 
 def test_features_are_what_the_encoders_give_for_the_raw_posts():

@@ -19,7 +19,6 @@ from torchaudio.transforms import MelSpectrogram
 import mmbook
 from mmbook import assets
 from mmbook.book.datasets import Reviews, joint, speech
-from mmbook.book.datasets.card import card
 from mmbook.book.datasets.emoji_drawings import STYLES, draw, emoji
 from mmbook.book.datasets.reviews import SIZES
 from mmbook.book.datasets.sentences import readable, sentences
@@ -309,7 +308,7 @@ def test_show_is_accessible_and_needs_no_network(posts):
     assert readable(post.sentence) in tags.text
     hidden = html[html.index("<details") :]
     assert Reviews.classes[post.label] in hidden
-    assert "<script>" not in card(post._replace(sentence="a <script> b")).data
+    assert "<script>" not in post._replace(sentence="a <script> b").show().data
 
 
 @pytest.mark.parametrize(

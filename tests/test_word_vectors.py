@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from mmbook import Modality, collate
-from mmbook.book.datasets.sentences import of_split, sentences
+from mmbook.book.datasets.sentences import sentence_indices, sentences
 from mmbook.book.datasets.word_pairs import word_pairs
 from mmbook.book.recipes import sentence_features, word_vectors
 from mmbook.book.recipes.words import shuffled, training_texts
@@ -48,21 +48,22 @@ def test_a_cached_model_is_as_good_as_a_new_one() -> None:
 def test_no_held_out_sentence_is_in_the_training_text() -> None:
     texts = training_texts()
     everything = "\n".join(" ".join(words(text)) for text in texts)
-    held_out = [sentences()[i].text for split in ("valid", "test") for i in of_split(split)]
+    held_out = [sentences()[i].text for split in ("valid", "test") for i in sentence_indices(split)]
     assert not [text for text in held_out[::20] if f" {' '.join(words(text))} " in everything]
-    trained = {sentences()[i].text for i in of_split("train")}
+    trained = {sentences()[i].text for i in sentence_indices("train")}
     assert trained <= set(texts) and len(texts) > 25_000 > len(trained)
 
 
 def test_sentence_features_are_minilm_on_each_sentence_in_order() -> None:
     features = sentence_features()
     for split in ("train", "valid", "test"):
-        index = of_split(split)
+        index = sentence_indices(split)
         assert features[split].labels.tolist() == [sentences()[i].feeling for i in index]
         some = [sentences()[i].text for i in index[:3]]
         for name, texts in {"text": some, "shuffled": shuffled(some)}.items():
             found = F.normalize(features[split].arrays[name][:3, 0], dim=-1)
-            torch.testing.assert_close(found, embeddings(texts), atol=1e-5, rtol=1e-4)
+            # kept in half precision
+            torch.testing.assert_close(found, embeddings(texts), atol=2e-4, rtol=1e-3)
 
 
 def test_shuffling_keeps_the_words_and_depends_on_the_text_only() -> None:

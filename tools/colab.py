@@ -89,6 +89,7 @@ def execute(notebook: Path, source: Path) -> None:
         "GIT_CONFIG_KEY_0": f"url.{source.as_uri()}.insteadOf",
         "GIT_CONFIG_VALUE_0": repo.current(),
         "TQDM_DISABLE": "1",
+        "MMBOOK_NO_RECIPES": "1",  # a reader must not wait for a training that the package says it keeps
     }
     work = HOME / "content"
     work.mkdir()

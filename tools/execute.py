@@ -21,9 +21,10 @@ import nbformat
 import psutil
 from filelock import FileLock
 
+from mmbook.book.progress import Progress
 from tools import Stop, run_main, store
 from tools.failure import RUNNING, describe
-from tools.keys import BENCHMARKS, LOCK, notebook_key, shared_key
+from tools.keys import BENCHMARKS, LOCK, closure, notebook_key
 from tools.pages import docname, notebooks
 
 # nbmake leaves out any path that holds `_build`, so the copies run elsewhere.
@@ -49,8 +50,7 @@ def main() -> None:
     """Execute what is not stored yet; stop with a short list if a cell failed."""
     store.ROOT.mkdir(exist_ok=True)
     with FileLock(store.ROOT / "execute.lock"):
-        shared = shared_key()
-        keys = {notebook: notebook_key(notebook, shared) for notebook in notebooks()}
+        keys = {notebook: notebook_key(notebook) for notebook in notebooks()}
         todo = [notebook for notebook, key in keys.items() if not store.has(key)]
         print(
             f"Notebooks: {len(keys)} in the book, {len(todo)} to run, {len(keys) - len(todo)} up to date",
@@ -66,18 +66,20 @@ def main() -> None:
 def run_all(todo: list[Path], keys: dict[Path, str]) -> list[str]:
     """Run notebooks, longest first by the times measured before; return a description of each failure."""
     prepare()
-    # What several chapters share is made before any of them is timed: its cost is nobody's, and is paid once.
-    if any("mmbook.book.recipes" in notebook.read_text(encoding="utf-8") for notebook in todo):
-        subprocess.run(
-            [sys.executable, "-m", "mmbook.book.recipes"], env=offline(os.environ.copy()), check=True
-        )
+    make_recipes(todo)
     seconds = store.recorded_seconds()
     todo = sorted(todo, key=lambda notebook: -seconds.get(docname(notebook), float("inf")))
+    expected = {docname(notebook): seconds.get(docname(notebook)) for notebook in todo}
     print(f"Running {min(JOBS, len(todo))} at a time, {THREADS} thread(s) each", flush=True)
     failures = []
-    with ThreadPoolExecutor(JOBS) as pool:
-        runs = {pool.submit(run, notebook, THREADS): notebook for notebook in todo}
-        for number, done in enumerate(as_completed(runs), 1):
+    with ThreadPoolExecutor(JOBS) as pool, Progress("notebooks", expected, min(JOBS, len(todo))) as progress:
+
+        def begun(notebook: Path) -> Run:
+            progress.started(docname(notebook))
+            return run(notebook, THREADS)
+
+        runs = {pool.submit(begun, notebook): notebook for notebook in todo}
+        for done in as_completed(runs):
             notebook = runs[done]
             result = done.result()
             failure = describe(notebook, result.copy, result.log)
@@ -85,12 +87,27 @@ def run_all(todo: list[Path], keys: dict[Path, str]) -> list[str]:
                 failures.append(failure)
             else:
                 store.put(keys[notebook], result.copy, record(result))
-            outcome = f"{'FAILED' if failure else 'passed'} {notebook}"
-            print(
-                f"  [{number}/{len(todo)}] {outcome} {result.seconds:.0f} s, {result.memory_mb} MB",
-                flush=True,
-            )
+            outcome = f"{'FAILED' if failure else 'passed'} {notebook}, {result.memory_mb} MB"
+            progress.done(docname(notebook), outcome)
     return failures
+
+
+def make_recipes(todo: list[Path]) -> None:
+    """Make what the notebooks start from and the package does not keep, before any of them is timed.
+
+    Raises:
+        Stop: a recipe failed; it has said why.
+    """
+    parts = {part for notebook in todo for part in closure(notebook)}
+    if not any(part.startswith("book/") for part in parts):
+        return
+    from mmbook.book.recipes import declared
+
+    names = [name for name, recipe in declared().items() if recipe.module in parts and recipe.needed_ahead()]
+    if names:
+        command = [sys.executable, "-m", "mmbook.book.recipes", "--needed", *names]
+        if subprocess.run(command, env=offline(os.environ.copy())).returncode:
+            raise Stop("what the notebooks start from could not be made")
 
 
 def prepare() -> None:

@@ -1,20 +1,47 @@
-"""What a notebook's results depend on, as one hash: while it is unchanged, what was executed still holds."""
+"""What a notebook's results and the rendered pages depend on, as hashes: while these hold, so do the results.
+
+A notebook's key is of its code, the closure of its imports (`mmbook.book.closure`), the benchmark files that
+it names, the lock, the scale and the version of Python. The lock is part of it, unlike in the keys of kept
+results, because a page shows what the installed versions print.
+"""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
+import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import nbformat
 
+from mmbook.book.closure import Closure, Package
+from mmbook.book.syntax import digest as short
+from tools import Stop
+
 LOCK = Path("requirements/lock.txt")
 PACKAGE = Path("mmbook")
 BENCHMARKS = Path("benchmarks")
+RESULTS = PACKAGE / "book/recipes/results"
 SKIPPED = {"__pycache__", ".ipynb_checkpoints", "vendor"}
+# A page that prints source text prints comments and docstrings, too.
+READS_SOURCE = re.compile(r"getsource|__doc__|\bhelp\(|\w\?{1,2}$", re.MULTILINE)
+# The package's own command, in a shell or as a process, and what it is told to do.
+CLI = "mmbook.app.cli"
+COMMAND = re.compile(
+    r"""(?:^\s*!?\s*mmbook|["']mmbook["']\s*,|mmbook\.app\.cli["']?)[\s,"']+(\w[\w-]*)""", re.MULTILINE
+)
+AUTODOC = re.compile(r"^\s*\.\. auto\w+:: (mmbook[\w.]*)$", re.MULTILINE)
+
+
+@cache
+def package() -> Package:
+    """The package beside the tools, as it was at the first call."""
+    return Package(PACKAGE.resolve())
 
 
 def files_under(*folders: Path) -> list[Path]:
@@ -46,15 +73,64 @@ def code(notebook: Path) -> list[str]:
     return [cell.source for cell in cells if cell.cell_type == "code"]
 
 
-def notebook_key(notebook: Path, shared: str) -> str:
-    """Hash of the notebook's code, the benchmark files it names, and `shared` (see `shared_key`)."""
+def closure(notebook: Path) -> Closure:
+    """The parts of the package that a notebook's code uses, each with a hash.
+
+    Where the notebook prints source text, the hash is of the whole file.
+
+    Raises:
+        Stop: a cell is no Python.
+    """
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    cells = code(notebook)
+    program = "\n".join(TransformerManager().transform_cell(cell) for cell in cells)
+    if commands := set(COMMAND.findall("\n".join(cells))):
+        # one command is one function of the module; of a command that is not known, all may count
+        cli = package().module(CLI)
+        known = cli is not None and commands <= cli.defined.keys()
+        program = program.replace(CLI, "the command line")
+        program += "\nimport mmbook\n" + "\n".join(f"{CLI}.{c}" if known else CLI for c in sorted(commands))
+    try:
+        found = package().of_code(program)
+    except SyntaxError as error:
+        raise Stop(f"{notebook} holds code that is no Python: {error}") from error
+    if READS_SOURCE.search("\n".join(cells)):
+        found = {part: digest([PACKAGE / part]) if part.endswith(".py") else h for part, h in found.items()}
+    return found
+
+
+def notebook_key(notebook: Path) -> str:
+    """Hash of all that a notebook's results depend on."""
     cells = code(notebook)
     named = [path for path in files_under(BENCHMARKS) if any(path.name in cell for cell in cells)]
-    return hashlib.sha256(json.dumps([cells, digest(named), shared]).encode()).hexdigest()
+    depends = [cells, closure(notebook), digest([*named, LOCK]), settings()]
+    return hashlib.sha256(json.dumps(depends).encode()).hexdigest()
 
 
-def shared_key() -> str:
-    """Hash of what every notebook depends on: the package, the lock and the settings."""
-    return hashlib.sha256(
-        json.dumps([digest([*files_under(PACKAGE), LOCK]), settings()]).encode()
-    ).hexdigest()
+def shown(pages: Iterable[Path]) -> dict[str, str]:
+    """What the pages print of the package's sources: file -> hash of docstrings, signatures, constants.
+
+    What functions do inside is on no page, so a change there renders none anew.
+    """
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages if page.suffix == ".md")
+    files: set[Path] = set()
+    for name in AUTODOC.findall(text):
+        files |= {file for one in (name, *_members(name)) if (file := package().home(one))}
+    return {file.relative_to(PACKAGE.resolve()).as_posix(): short(_outline(file)) for file in sorted(files)}
+
+
+def _members(name: str) -> Iterator[str]:
+    """Full names of what a package exports, which ``automodule`` shows."""
+    module = package().module(name)
+    if module is not None and module.is_package:
+        yield from (f"{name}.{member}" for member in module.bound | module.defined)
+
+
+def _outline(file: Path) -> str:
+    """A module without the insides of its functions, docstrings apart."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [ast.Expr(ast.Constant(ast.get_docstring(node)))]
+    return ast.unparse(ast.fix_missing_locations(tree))

@@ -14,7 +14,7 @@ from filelock import FileLock
 from jupyter_cache import get_cache
 
 from tools import Stop, run_main, store
-from tools.keys import BENCHMARKS, LOCK, PACKAGE, digest, files_under
+from tools.keys import BENCHMARKS, LOCK, RESULTS, digest, files_under, shown
 from tools.pages import TOC, docname, notebooks, pages
 
 BUILD = Path("_build")
@@ -41,8 +41,8 @@ def main() -> None:
 
 
 def inputs() -> str:
-    """Hash of all that the pages are made from."""
-    files = files_under(Path("book"), PACKAGE, BENCHMARKS)
+    """Hash of all that the pages are made from: of the package's sources, what the pages show of them."""
+    files = files_under(Path("book"), BENCHMARKS) + sorted(RESULTS.glob("*.json"))
     single = [
         Path("_config.yml"),
         TOC,
@@ -51,7 +51,7 @@ def inputs() -> str:
         store.RUNTIMES,
         *sorted(Path().glob("*.md")),
     ]
-    return digest([*files, *(path for path in single if path.is_file())])
+    return digest([*files, *(path for path in single if path.is_file())]) + str(shown(pages()))
 
 
 def is_current(wanted: str) -> bool:

@@ -15,7 +15,7 @@ _HOME = {
     "Emoji": "emoji",
     "EmojiClips": "emoji_clips",
     "EmojiScenes": "emoji_scenes",
-    "Post": "reviews",
+    "Post": "post",
     "Reviews": "reviews",
     "Synthetic": "synthetic",
 }

@@ -51,6 +51,11 @@ class Case(NamedTuple):
     label: int  # 0 normal, 1 pneumonia
 
 
+def labels_of(split: str, seed: int = 0) -> Ints:
+    """The labels ``(N,)`` of a split, half of each class; see `Clinic`."""
+    return stream("clinic", split, seed, "labels").permutation(np.arange(SIZES[check_split(split)]) % 2)
+
+
 class Clinic(Dataset[dict[str, Any]]):
     """A split of the made-up clinic; row ``i`` is ``{"text", "image", "audio", "labels", "id"}``.
 
@@ -88,11 +93,10 @@ class Clinic(Dataset[dict[str, Any]]):
         for name in (*self.modalities, *self._given):
             if name not in MODALITIES:
                 raise ValueError(f"modality is {name!r}; it must be one of {', '.join(MODALITIES)}")
-        count = SIZES[split]
-        self.labels: Ints = stream("clinic", split, seed, "labels").permutation(np.arange(count) % 2)
-        pictures = xrays.of_split(split)
+        self.labels = labels_of(split, seed)
+        pictures = xrays.xray_indices(split)
         self._image = self._deal("image", pictures, [xrays.xrays()[i].label for i in pictures])
-        sentences = reports.of_split(split)
+        sentences = reports.report_indices(split)
         said = [reports.report_sentences()[i].label for i in sentences]
         self._text, self._audio = (self._deal(name, sentences, said) for name in ("text", "audio"))
         self._part_from(self._text)

@@ -7,29 +7,25 @@ anything.
 
 from __future__ import annotations
 
-import hashlib
-import os
-from functools import cache
-from importlib.metadata import version
-from pathlib import Path
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from mmbook.assets import cache_dir
 from mmbook.book.datasets import report_sentences as reports
-from mmbook.book.datasets import speech
-from mmbook.book.datasets.speech import RATE, SPEEDS, VOICES
-from mmbook.book.datasets.splits import check_split
+from mmbook.book.datasets.speech import RATE, SPEEDS, VOICES, minutes, stored
+from mmbook.book.datasets.splits import SPLITS, check_split
+from mmbook.book.kept import Recipe
 from mmbook.seeding import digest, stream
 
 LEVEL = -26.0  # dB RMS below full scale
 
 
 class Dictation(NamedTuple):
-    """All sentences of one split, read aloud, in the order of ``report_sentences.of_split(split)``."""
+    """All sentences of one split, read aloud, in the order of ``report_indices(split)``."""
 
     samples: NDArray[np.int16]  # one after the other
     ends: NDArray[np.int64]  # (N,) where each ends in `samples`
@@ -43,34 +39,20 @@ class Dictation(NamedTuple):
 
 @cache
 def dictation(split: str) -> Dictation:
-    """The recordings of `split`, made at the first call (some 20 a second) and kept.
-
-    The file's name carries a hash of the modules and of the synthesiser's version, so a changed recipe is
-    never mixed with old sound.
+    """The recordings of `split`, made at the first call (some 20 a second) and kept in the cache.
 
     Raises:
         ValueError: an unknown split.
     """
-    from safetensors.numpy import load_file, save_file
-
-    sources = b"".join(Path(file).read_bytes() for file in (__file__, reports.__file__, speech.__file__))
-    key = hashlib.sha256(sources + version("hibari-tts").encode()).hexdigest()[:16]
-    file = cache_dir() / "made" / f"dictation-{check_split(split)}-{key}.safetensors"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock")):
-        if not file.exists():
-            part = file.with_suffix(".part")
-            save_file(_make(split)._asdict(), part)
-            os.replace(part, file)
-    return Dictation(**load_file(file))
+    found = RECIPES[check_split(split)].tensors()
+    return Dictation(**{name: array.numpy() for name, array in found.items()})
 
 
-def _make(split: str) -> Dictation:
-    import torch
+def _make(split: str) -> dict[str, Tensor]:
     from hibari import Hibari
 
     synthesiser = Hibari()
-    texts = [reports.report_sentences()[i].text for i in reports.of_split(split)]
+    texts = [reports.report_sentences()[i].text for i in reports.report_indices(split)]
     cast = [i for i, voice in enumerate(VOICES) if voice.split == split]
     voices = [cast[digest("dictation voice", text) % len(cast)] for text in texts]
     threads = torch.get_num_threads()
@@ -79,16 +61,11 @@ def _make(split: str) -> Dictation:
         sounds = [_record(synthesiser, *pair) for pair in zip(texts, voices, strict=True)]
     finally:
         torch.set_num_threads(threads)
-    return Dictation(
-        samples=np.concatenate([np.round(sound * 32767).astype(np.int16) for sound in sounds]),
-        ends=np.cumsum([len(sound) for sound in sounds]),
-        voice=np.array(voices),
-    )
+    return stored(sounds) | {"voice": torch.tensor(voices)}
 
 
 def _record(synthesiser: Any, text: str, voice: int) -> NDArray[np.float32]:
     """One recording, ``(T,)`` at `RATE`; a pure function of its text and voice."""
-    import torch
     from hibari import dsp
     from torchaudio import functional as F
 
@@ -109,3 +86,16 @@ def _record(synthesiser: Any, text: str, voice: int) -> NDArray[np.float32]:
     wave = wave[loud[0] : loud[-1] + 1]
     gain = 10 ** (LEVEL / 20) / np.sqrt(np.mean(wave**2))
     return wave * np.float32(min(gain, 0.98 / np.abs(wave).max()))
+
+
+RECIPES = {
+    split: Recipe(
+        f"dictation_{split}",
+        partial(_make, split),
+        minutes,
+        keep=False,
+        ahead=split == "test",  # pages play sentences of this split only
+        versions=("hibari-tts",),
+    )
+    for split in SPLITS
+}

@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 
 from mmbook import assets
 from mmbook.book.datasets.splits import check_split
-from mmbook.book.datasets.spoken_digits import RATE, WORDS, spoken_digits
+from mmbook.book.datasets.spoken_digits import RATE, WORDS, synthetic_digits
 from mmbook.seeding import stream
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Digits(Dataset[dict[str, Any]]):
         if "image" in self.modalities:
             self._pictures, known = handwritten(split)
         else:
-            known = spoken_digits().digit[spoken_digits().of_split(split, kind)]
+            known = synthetic_digits().digit[synthetic_digits().of_split(split, kind)]
         self._part = self._chosen(known, count)  # which picture, or without pictures which recording
         self.labels: Ints = known[self._part]
         self._sound = self._spoken(kind) if "audio" in self.modalities else None
@@ -110,10 +110,10 @@ class Digits(Dataset[dict[str, Any]]):
 
     def _spoken(self, kind: str | None) -> Ints:
         """For each row a recording of its digit; all are used before one is used again."""
-        parts = spoken_digits().of_split(self.split, kind)
+        parts = synthetic_digits().of_split(self.split, kind)
         if "image" not in self.modalities:
             return parts[self._part]
-        said, dealt = spoken_digits().digit[parts], np.empty(len(self.labels), dtype=np.int64)
+        said, dealt = synthetic_digits().digit[parts], np.empty(len(self.labels), dtype=np.int64)
         for digit in range(10):
             random = stream("digits", self.split, self.seed, "pairing", digit)
             pool, places = parts[said == digit], np.flatnonzero(self.labels == digit)
@@ -130,7 +130,7 @@ class Digits(Dataset[dict[str, Any]]):
         if "image" in self.modalities:
             row["image"] = standardised(self._pictures[self._part[index]])
         if self._sound is not None:
-            row["audio"] = torch.from_numpy(spoken_digits().sound(self._sound[index]))
+            row["audio"] = torch.from_numpy(synthetic_digits().sound(self._sound[index]))
         return row | {"labels": int(self.labels[index]), "id": index}
 
     def raw(self, index: int) -> Digit:
@@ -141,9 +141,9 @@ class Digits(Dataset[dict[str, Any]]):
         return Digit(
             label=int(self.labels[index]),
             picture=Image.fromarray(self._pictures[self._part[index]]) if drawn else None,
-            sound=None if sound is None else spoken_digits().sound(sound),
+            sound=None if sound is None else synthetic_digits().sound(sound),
             rate=RATE,
-            voice=None if sound is None else int(spoken_digits().voice[sound]),
+            voice=None if sound is None else int(synthetic_digits().voice[sound]),
         )
 
     def show(self, index: int) -> HTML:
@@ -177,7 +177,7 @@ class Digits(Dataset[dict[str, Any]]):
 
         Empty without audio: MNIST does not say who wrote which picture.
         """
-        return {} if self._sound is None else {"voice": spoken_digits().voice[self._sound]}
+        return {} if self._sound is None else {"voice": synthetic_digits().voice[self._sound]}
 
 
 def standardised(picture: NDArray[np.uint8]) -> Tensor:

@@ -9,14 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from mmbook.book.datasets import speech
 from mmbook.book.datasets.emoji_drawings import draw, drawings, emoji
 from mmbook.book.datasets.joint import FEELINGS
-from mmbook.book.datasets.reviews import Ints, Processors, check_modality, with_defaults
-from mmbook.book.datasets.sentences import of_split, sentences
+from mmbook.book.datasets.processors import Processors, check_modality, with_defaults
+from mmbook.book.datasets.sentences import sentence_indices, sentences
 from mmbook.book.datasets.splits import check_split
+
+Ints = NDArray[np.int64]
 
 
 class Perception(Dataset[dict[str, Any]]):
@@ -40,7 +43,7 @@ class Perception(Dataset[dict[str, Any]]):
         self._processor = with_defaults(processors or {}, [modality])[modality]
         self._pictures = drawings(split) if modality == "image" else []
         if modality == "text":
-            self._parts = np.array(of_split(split))
+            self._parts = np.array(sentence_indices(split))
             self.labels: Ints = np.array([sentences()[i].feeling for i in self._parts])
             self.clusters: Ints = self._parts  # which sentence, emoji or voice
         elif modality == "image":

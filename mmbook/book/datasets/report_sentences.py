@@ -113,7 +113,7 @@ def _split(report: str) -> str:
     return "train" if share < TRAIN else "valid" if share < TRAIN + VALID else "test"
 
 
-def of_split(split: str) -> list[int]:
+def report_indices(split: str) -> list[int]:
     """Indices into `report_sentences` of those in `split`."""
     check_split(split)
     return [i for i, sentence in enumerate(report_sentences()) if sentence.split == split]

@@ -7,9 +7,9 @@ The parts are real text, real drawings and synthesised speech. They are put toge
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,37 +20,19 @@ from torch.utils.data import Dataset
 from mmbook.book.datasets import joint, speech
 from mmbook.book.datasets.emoji_drawings import draw, drawings, emoji
 from mmbook.book.datasets.joint import FEELINGS, MODALITIES
-from mmbook.book.datasets.sentences import of_split, sentences
+from mmbook.book.datasets.perception import Perception
+from mmbook.book.datasets.post import Post
+from mmbook.book.datasets.processors import Processors, check_modality, with_defaults
+from mmbook.book.datasets.sentences import sentence_indices, sentences
 from mmbook.book.datasets.splits import check_split
 from mmbook.seeding import stream
 
 if TYPE_CHECKING:
     import pandas as pd
     from IPython.display import HTML
-
-    from mmbook.book.datasets.perception import Perception
-
 SIZES = {"train": 2000, "valid": 500, "test": 500}
 
 Ints = NDArray[np.int64]
-Processors = Mapping[str, Callable[[Any], Tensor]]
-
-
-class Post(NamedTuple):
-    """One spoken review as a person meets it."""
-
-    sentence: str  # as published, lower-case
-    picture: Image.Image  # RGB, 72 x 72
-    picture_name: str  # for alt text
-    sound: NDArray[np.float32]  # (T,) in [-1, 1]
-    rate: int  # Hz
-    phrase: str  # what the voice says
-    label: int  # 0 negative, 1 positive
-    feelings: tuple[int, int, int]  # of text, image, audio
-    story: str  # of the row of the joint table
-    sentence_id: int
-    picture_id: int  # of the emoji; its two drawings share it
-    voice_id: int
 
 
 class Reviews(Dataset[dict[str, Any]]):
@@ -92,8 +74,8 @@ class Reviews(Dataset[dict[str, Any]]):
         self.cells, self.labels = self.cells[order], self.labels[order]
         self.feelings: Ints = np.array([cell[:3] for cell in joint.TABLE])[self.cells]
 
-        texts, pictures, sounds = of_split(split), drawings(split), speech.recordings().of_split(split)
-        spoken = speech.recordings().feeling
+        texts, pictures = sentence_indices(split), drawings(split)
+        sounds, spoken = speech.recordings().of_split(split), speech.recordings().feeling
         self._text = self._deal("text", texts, [sentences()[i].feeling for i in texts])
         picked = self._deal("image", range(len(pictures)), [emoji()[i].feeling for i, _ in pictures])
         self._pictures = [pictures[i] for i in picked]
@@ -157,9 +139,7 @@ class Reviews(Dataset[dict[str, Any]]):
 
     def show(self, index: int) -> HTML:
         """Post `index` as a card: sentence, picture, player, and the answer behind a fold."""
-        from mmbook.book.datasets.card import card
-
-        return card(self.raw(index))
+        return self.raw(index).show()
 
     @property
     def clusters(self) -> dict[str, Ints]:
@@ -194,28 +174,7 @@ class Reviews(Dataset[dict[str, Any]]):
     @staticmethod
     def perception(modality: str, split: str = "train", processors: Processors | None = None) -> Perception:
         """The parts of one modality in `split`, each with its own feeling as the label; see `Perception`."""
-        from mmbook.book.datasets.perception import Perception
-
         return Perception(modality, split, processors)
-
-
-def check_modality(name: str) -> str:
-    """`name` itself.
-
-    Raises:
-        ValueError: it is no modality of the reviews.
-    """
-    if name not in MODALITIES:
-        raise ValueError(f"modality is {name!r}; it must be one of {', '.join(MODALITIES)}")
-    return name
-
-
-def with_defaults(given: Processors, names: Sequence[str]) -> dict[str, Callable[[Any], Tensor]]:
-    """The processors of `names`: those `given`, and the defaults of `mmbook.preprocess` for the rest."""
-    from mmbook import preprocess
-
-    defaults = {"text": "TextProcessor", "image": "ImageProcessor", "audio": "AudioProcessor"}
-    return {name: given[name] if name in given else getattr(preprocess, defaults[name])() for name in names}
 
 
 def _counts(size: int) -> tuple[Ints, Ints]:

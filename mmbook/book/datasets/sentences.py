@@ -67,7 +67,7 @@ def _split(key: str) -> str:
     return "train" if share < 0.6 else "valid" if share < 0.8 else "test"
 
 
-def of_split(split: str) -> list[int]:
+def sentence_indices(split: str) -> list[int]:
     """Indices into `sentences` of those in `split`."""
     check_split(split)
     return [i for i, sentence in enumerate(sentences()) if sentence.split == split]

@@ -15,20 +15,18 @@ wrong: these are made signals, not acted or felt emotion.
 
 from __future__ import annotations
 
-import hashlib
-import os
+from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.metadata import version
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from mmbook.assets import cache_dir
 from mmbook.book.datasets.splits import check_split
+from mmbook.book.kept import Recipe
 from mmbook.seeding import stream
 
 RATE = 16_000  # Hz
@@ -134,36 +132,13 @@ class Recordings(NamedTuple):
         return np.flatnonzero([VOICES[voice].split == split for voice in self.voice])
 
 
-def recordings() -> Recordings:
-    """The recordings, made at the first call and read from the cache afterwards.
-
-    The file's name carries a hash of this module and the synthesiser's version, so a changed recipe is never
-    mixed with old sound. Processes that ask at once make it once.
-    """
-    return _load(cache_dir() / "made" / f"speech-{_key()}.safetensors")
-
-
 @cache  # a dataset asks for each of its rows
-def _key() -> str:
-    return hashlib.sha256(Path(__file__).read_bytes() + version("hibari-tts").encode()).hexdigest()[:16]
+def recordings() -> Recordings:
+    """The recordings, made at the first call and read from the cache afterwards."""
+    return Recordings(**{name: array.numpy() for name, array in RECIPE.tensors().items()})
 
 
-@cache
-def _load(file: Path) -> Recordings:
-    from safetensors.numpy import load_file, save_file
-
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_suffix(".lock")):
-            if not file.exists():
-                part = file.with_suffix(".part")
-                save_file(_make()._asdict(), part)
-                os.replace(part, file)
-    return Recordings(**load_file(file))
-
-
-def _make() -> Recordings:
-    import torch
+def _make() -> dict[str, Tensor]:
     from hibari import Hibari
 
     synthesiser = Hibari()
@@ -175,13 +150,24 @@ def _make() -> Recordings:
     finally:
         torch.set_num_threads(threads)
     voice, phrase, feeling, _ = np.array(order).T
-    return Recordings(
-        samples=np.concatenate([np.round(sound * 32767).astype(np.int16) for sound in sounds]),
-        ends=np.cumsum([len(sound) for sound in sounds]),
-        voice=voice.copy(),
-        phrase=phrase.copy(),
-        feeling=feeling.copy(),
-    )
+    return stored(sounds) | {
+        name: torch.from_numpy(column.copy())
+        for name, column in {"voice": voice, "phrase": phrase, "feeling": feeling}.items()
+    }
+
+
+def stored(sounds: Sequence[NDArray[np.float32]]) -> dict[str, Tensor]:
+    """Sounds in [-1, 1] one after the other in "samples", 16 bits each, and in "ends" where each ends."""
+    samples = np.concatenate([np.round(sound * 32767).astype(np.int16) for sound in sounds])
+    return {
+        "samples": torch.from_numpy(samples),
+        "ends": torch.from_numpy(np.cumsum([len(sound) for sound in sounds])),
+    }
+
+
+def minutes(found: Mapping[str, Tensor]) -> dict[str, float]:
+    """How much sound there is, which any change of a voice's tempo would move."""
+    return {"minutes": len(found["samples"]) / RATE / 60}
 
 
 @cache
@@ -194,7 +180,6 @@ def _spectrum(synthesiser: Any, phrase: int, speed: float) -> list[NDArray[np.fl
 
 def _record(synthesiser: Any, voice: int, phrase: int, feeling: int, take: int) -> NDArray[np.float32]:
     """One recording, ``(T,)`` at `RATE`; a pure function of its four numbers."""
-    import torch
     from hibari import dsp
     from torchaudio import functional as F
 
@@ -235,3 +220,6 @@ def _levelled(sound: NDArray[np.float32], level: float) -> NDArray[np.float32]:
     """Scaled to `level` dB RMS, or as near as a peak of 0.98 allows: lowered, never clipped."""
     gain = 10 ** (level / 20) / np.sqrt(np.mean(sound**2))
     return sound * np.float32(min(gain, 0.98 / np.abs(sound).max()))
+
+
+RECIPE = Recipe("speech_voices", _make, minutes, keep=False, versions=("hibari-tts",))

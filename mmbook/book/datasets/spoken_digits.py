@@ -16,22 +16,20 @@ Pitch and vocal tract go together as in people (Peterson and Barney 1952, https:
 
 from __future__ import annotations
 
-import hashlib
-import os
 from functools import cache
-from importlib.metadata import version
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from mmbook.assets import cache_dir
 from mmbook.book.datasets import formant_voices
 from mmbook.book.datasets.formant_voices import BINS, HZ_PER_BIN
+from mmbook.book.datasets.speech import minutes, stored
 from mmbook.book.datasets.splits import SPLITS, check_split
+from mmbook.book.kept import Recipe
 from mmbook.seeding import stream
 
 RATE = 16_000  # Hz
@@ -115,35 +113,13 @@ def voice(number: int) -> Voice:
     )
 
 
-def spoken_digits() -> SpokenDigits:
-    """The recordings, made at the first call (under a minute) and read from the cache afterwards.
-
-    The file's name carries a hash of the modules and the synthesiser's version. Made once by all who ask.
-    """
-    return _load(cache_dir() / "made" / f"spoken-digits-{_key()}.safetensors")
-
-
 @cache  # a dataset asks for each of its rows
-def _key() -> str:
-    source = b"".join(Path(file).read_bytes() for file in (__file__, formant_voices.__file__))
-    return hashlib.sha256(source + version("hibari-tts").encode()).hexdigest()[:16]
+def synthetic_digits() -> SpokenDigits:
+    """The recordings, made at the first call (under a minute) and read from the cache afterwards."""
+    return SpokenDigits(**{name: array.numpy() for name, array in RECIPE.tensors().items()})
 
 
-@cache
-def _load(file: Path) -> SpokenDigits:
-    from safetensors.numpy import load_file, save_file
-
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_suffix(".lock")):
-            if not file.exists():
-                save_file(_make()._asdict(), part := file.with_suffix(".part"))
-                os.replace(part, file)
-    return SpokenDigits(**load_file(file))
-
-
-def _make() -> SpokenDigits:
-    import torch
+def _make() -> dict[str, Tensor]:
     from hibari import Hibari
 
     synthesiser = Hibari()
@@ -155,12 +131,9 @@ def _make() -> SpokenDigits:
     finally:
         torch.set_num_threads(threads)
     speaker, digit = np.array(order).T
-    return SpokenDigits(
-        samples=np.concatenate([np.round(sound * 32767).astype(np.int16) for sound in sounds]),
-        ends=np.cumsum([len(sound) for sound in sounds]),
-        voice=speaker.copy(),
-        digit=digit.copy(),
-    )
+    return stored(sounds) | {
+        name: torch.from_numpy(column.copy()) for name, column in {"voice": speaker, "digit": digit}.items()
+    }
 
 
 @cache
@@ -172,7 +145,6 @@ def _spectrum(synthesiser: Any, phonemes: str, speed: float) -> list[NDArray[np.
 
 def _record(synthesiser: Any, number: int, digit: int) -> NDArray[np.float32]:
     """One recording, ``(T,)`` at `RATE`; a pure function of its two numbers."""
-    import torch
     from hibari import dsp
     from torchaudio.functional import resample
 
@@ -249,3 +221,6 @@ def _trimmed(sound: NDArray[np.float32]) -> NDArray[np.float32]:
     sound[: len(fade)] *= fade
     sound[-len(fade) :] *= fade[::-1]
     return sound
+
+
+RECIPE = Recipe("digit_voices", _make, minutes, keep=False, versions=("hibari-tts",))

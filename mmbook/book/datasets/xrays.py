@@ -61,7 +61,7 @@ def _split(patient: str) -> str:
     return "train" if share < TRAIN else "valid" if share < TRAIN + VALID else "test"
 
 
-def of_split(split: str) -> list[int]:
+def xray_indices(split: str) -> list[int]:
     """Indices into `xrays` of those in `split`."""
     check_split(split)
     return [i for i, xray in enumerate(xrays()) if xray.split == split]

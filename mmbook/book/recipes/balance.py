@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from mmbook.book.recipes import kept
+from mmbook.book.kept import Recipe
+from mmbook.book.recipes.probe import linear_accuracy
 from mmbook.data.arrays import ArrayDataset, from_arrays
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification
@@ -28,18 +29,6 @@ CEILINGS = {
     "both": 1 - SILENT * WRONG,
     "two slow ones": 1 - SILENT**2 / 2,
 }
-SOURCES = (
-    "data/arrays.py",
-    "fusion/concat.py",
-    "fusion/inputs.py",
-    "fusion/missing.py",
-    "heads.py",
-    "modality.py",
-    "models/balance.py",
-    "models/multimodal.py",
-    "recipes/balance.py",
-    *kept.TRAINING,
-)
 
 
 class Perceptron(nn.Module):
@@ -129,19 +118,13 @@ def estimated(train: ArrayDataset, valid: ArrayDataset, seed: int) -> dict[str, 
 
 @torch.no_grad()
 def probe(encoder: nn.Module, name: str, rows: ArrayDataset, test: ArrayDataset) -> float:
-    """How often a linear reading of the encoder's vectors is right, its weights fitted to fresh rows.
+    """How often a linear reading of the encoder's vectors is right, its weights fitted to fresh rows."""
 
-    Least squares on labels of -1 and 1, with a ridge against rounding. Chance is one half.
-    """
-
-    def read(data: ArrayDataset) -> Tensor:  # (N, width + 1): the vectors, and a 1 for the bias
+    def read(data: ArrayDataset) -> Tensor:  # (N, width)
         values = data.arrays[name]
-        vectors = encoder(Modality(values, torch.ones(values.shape[:2], dtype=torch.bool))).values[:, 0]
-        return F.pad(vectors, (0, 1), value=1.0)
+        return encoder(Modality(values, torch.ones(values.shape[:2], dtype=torch.bool))).values[:, 0]
 
-    x, z = read(rows), read(test)
-    weight = torch.linalg.solve(x.T @ x + 0.1 * torch.eye(x.shape[1]), x.T @ (2.0 * rows.labels - 1))
-    return ((z @ weight > 0) == test.labels).float().mean().item()
+    return linear_accuracy(read(rows), rows.labels, read(test), test.labels)
 
 
 Method = Callable[[ArrayDataset, ArrayDataset, int], MultimodalModel]
@@ -190,7 +173,7 @@ class Outcome(NamedTuple):
 
 
 def drowned(equal: bool = False) -> dict[str, Outcome]:
-    """All `METHODS`, five seeds each, on the same 2,000 test rows; made once (two minutes for each `equal`).
+    """All `METHODS`, five seeds each, on the same 2,000 test rows; kept.
 
     A seed draws the training rows and the initial weights. All methods have the same encoders, fusion, head
     and batches; the estimated weights also cost three half trainings.
@@ -198,7 +181,7 @@ def drowned(equal: bool = False) -> dict[str, Outcome]:
     Args:
         equal: False for the data in which one modality drowns the other, True for two equal modalities.
     """
-    found = kept.tensors(f"drowned-{'equal' if equal else 'unequal'}", SOURCES, lambda: _make(equal))
+    found = DROWNED[equal].tensors()
     return {
         name: Outcome(
             found[f"{name}/right"],
@@ -226,3 +209,13 @@ def _make(equal: bool) -> dict[str, Tensor]:
                 score = probe(encoder, m, fresh, test)
                 found.setdefault(f"{name}/{m}", []).append(torch.tensor(score))
     return {key: torch.stack(values) for key, values in found.items()}
+
+
+def _scores(found: dict[str, Tensor]) -> dict[str, float]:
+    return {n: found[f"{n}/right"].mean().item() for n in ("slow alone", "joint", "modality dropout")}
+
+
+DROWNED = {
+    False: Recipe("drowned_unequal", partial(_make, False), _scores),
+    True: Recipe("drowned_equal", partial(_make, True), _scores),
+}

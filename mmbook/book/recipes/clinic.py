@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import torch
 from torch import Tensor
 
-from mmbook.book.datasets import Clinic
-from mmbook.book.recipes import kept
+from mmbook.book.datasets.clinic import Clinic, labels_of
+from mmbook.book.kept import Recipe
+from mmbook.book.recipes.probe import linear_accuracy
 from mmbook.data.arrays import ArrayDataset, from_arrays
 from mmbook.encoders import Bert, MobileNetV2, Pooled, TelephoneMel
 from mmbook.modality import Modality
@@ -19,58 +18,46 @@ SPLITS = ("train", "valid", "test")
 SIDE = 160  # pixels; the full 224 take twice the time
 KERNELS, FRAMES, STEP = 600, 11, 3  # a kernel reads 11 frames, 30 ms apart
 
-SOURCES = (
-    "data/arrays.py",
-    "data/clinic.py",
-    "data/dictation.py",
-    "data/report_sentences.py",
-    "data/speech.py",
-    "data/splits.py",
-    "data/xrays.py",
-    "encoders/bert.py",
-    "encoders/grid.py",
-    "encoders/log_mel.py",
-    "encoders/mobilenet.py",
-    "encoders/pooled.py",
-    "encoders/telephone_mel.py",
-    "modality.py",
-    "models/features.py",
-    "preprocess/audio.py",
-    "preprocess/image.py",
-    "preprocess/spectrum.py",
-    "preprocess/text.py",
-    "recipes/clinic.py",
-)
-DEPENDS = ("minilm", "minilm-tokenizer", "mobilenet_v2", "chest-xrays", "xray-reports")
-
 
 def clinic_features() -> dict[str, ArrayDataset]:
     """`Clinic` with seed 0 as three encoders see it that were trained on none of it: one vector a modality.
 
     Text: MiniLM, 384 numbers. Image: MobileNetV2 at 160 pixels, 1,280. Audio: 1,200 from random convolutions
     over the log-mel spectrogram (`heard`), since no pretrained encoder of speech is at hand and a few hundred
-    sentences are too few to train one. About two minutes the first time, dictation included, then read from
-    the cache.
+    sentences are too few to train one. Kept.
 
     Returns:
         "train" (800 rows), "valid" (200), "test" (400) -> dataset in the order of ``Clinic(split)``.
     """
-    made = kept.tensors("clinic-features", SOURCES, _make, (*DEPENDS, version("hibari-tts")))
-    names = ("text", "image", "audio")
-    return {s: from_arrays({n: made[f"{s}/{n}"] for n in names}, made[f"{s}/labels"]) for s in SPLITS}
+    made = {name: recipe.tensors() for name, recipe in RECIPES.items()}
+    return {
+        split: from_arrays({name: found[split] for name, found in made.items()}, _labels(split))
+        for split in SPLITS
+    }
 
 
-def _make() -> dict[str, Tensor]:
-    encoders = {"text": Pooled(Bert.minilm()), "image": Pooled(MobileNetV2.pretrained())}
-    tensors: dict[str, Tensor] = {}
-    for split in SPLITS:
-        seen = Clinic(split, modalities=("text", "image"), processors={"image": ImageProcessor(SIDE)})
-        encoded = encode_dataset(encoders, seen)
-        said = Clinic(split, modalities=("audio",))
-        tensors |= {f"{split}/{name}": array[:, 0].clone() for name, array in encoded.arrays.items()}
-        tensors[f"{split}/audio"] = torch.stack([heard(row["audio"]) for row in said])  # type: ignore[attr-defined]
-        tensors[f"{split}/labels"] = encoded.labels
-    return tensors
+def _labels(split: str) -> Tensor:
+    return torch.from_numpy(labels_of(split))
+
+
+def _written() -> dict[str, Tensor]:
+    reader = {"text": Pooled(Bert.minilm())}
+    return {s: _encoded(reader, Clinic(s, modalities=("text",))) for s in SPLITS}
+
+
+def _seen() -> dict[str, Tensor]:
+    eye, small = {"image": Pooled(MobileNetV2.pretrained())}, {"image": ImageProcessor(SIDE)}
+    return {s: _encoded(eye, Clinic(s, modalities=("image",), processors=small)) for s in SPLITS}
+
+
+def _said() -> dict[str, Tensor]:
+    rows = {s: Clinic(s, modalities=("audio",)) for s in SPLITS}
+    return {s: torch.stack([heard(part[i]["audio"]) for i in range(len(part))]) for s, part in rows.items()}
+
+
+def _encoded(encoders: dict[str, Pooled], rows: Clinic) -> Tensor:
+    (features,) = encode_dataset(encoders, rows).arrays.values()
+    return features[:, 0]
 
 
 @torch.no_grad()
@@ -88,3 +75,15 @@ def heard(sound: Tensor) -> Tensor:
     kernels = torch.randn(KERNELS, mel.shape[1], FRAMES, generator=torch.Generator().manual_seed(0))
     answers = torch.nn.functional.conv1d(mel, kernels, padding=20, dilation=STEP)[0]  # (KERNELS, T'')
     return torch.cat([answers.amax(dim=1), (answers > 0).float().mean(dim=1)])
+
+
+def _scores(found: dict[str, Tensor]) -> dict[str, float]:
+    train, test = _labels("train"), _labels("test")
+    return {"linear": linear_accuracy(found["train"], train, found["test"], test)}
+
+
+RECIPES = {
+    "text": Recipe("clinic_text", _written, _scores, half=True),
+    "image": Recipe("clinic_image", _seen, _scores, half=True),
+    "audio": Recipe("clinic_audio", _said, _scores, half=True),
+}

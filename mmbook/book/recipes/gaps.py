@@ -7,9 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmbook.book.recipes import kept
-from mmbook.book.recipes.reviews import DEPENDS as REVIEWS_DEPEND
-from mmbook.book.recipes.reviews import SOURCES as REVIEWS
+from mmbook.book.kept import Recipe
 from mmbook.book.recipes.reviews import review_features
 from mmbook.data.arrays import ArrayDataset
 from mmbook.generate import VAE, fill, make_filler, with_gaps
@@ -29,21 +27,10 @@ SIMPLE: dict[str, dict[str, Any]] = {
     "modality dropout": {"modality_dropout": PRACTICE},
 }
 METHODS = (*SIMPLE, "generated, 1 draw", f"generated, {DRAWS} draws")
-SOURCES = (
-    *REVIEWS,
-    "data/arrays.py",
-    "fusion/missing.py",
-    "generate/condition.py",
-    "generate/fill.py",
-    "generate/networks.py",
-    "generate/vae.py",
-    "models/features.py",
-    "recipes/gaps.py",
-)
 
 
 def filled_gaps() -> dict[str, dict[str, Tensor]]:
-    """How often each answer to a missing modality is right, for each test post; made once (a minute).
+    """How often each answer to a missing modality is right, for each test post; kept.
 
     All classifiers are the same concatenation with one hidden layer, trained with the same batches, steps and
     learning rate on the features of `mmbook.book.recipes.review_features`. The generators, one VAE a
@@ -55,7 +42,7 @@ def filled_gaps() -> dict[str, dict[str, Tensor]]:
         regime -> method -> ``(4, 5, 500)``: for the test rates of `RATES`, each seed and each test post, the
         share of three patterns of gaps in which the answer is right.
     """
-    found = kept.tensors("filled-gaps", set(SOURCES), _make, REVIEWS_DEPEND)
+    found = RECIPE.tensors()
     return {regime: {name: found[f"{regime}/{name}"] for name in METHODS} for regime in REGIMES}
 
 
@@ -107,3 +94,11 @@ def answers(model: MultimodalModel, data: ArrayDataset) -> Tensor:
     logits = model(**batch).logits
     assert logits is not None
     return logits.softmax(dim=1)
+
+
+def _scores(found: dict[str, Tensor]) -> dict[str, float]:
+    names, half = ("complete/zeros", "gaps/zeros", f"gaps/{METHODS[-1]}"), RATES.index(0.5)
+    return {name: found[name][half].mean().item() for name in names}
+
+
+RECIPE = Recipe("filled_gaps", _make, _scores)

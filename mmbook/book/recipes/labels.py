@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbook.book.datasets.digits import handwritten, standardised
-from mmbook.book.recipes import kept
+from mmbook.book.kept import Recipe
 from mmbook.data.arrays import from_arrays
 from mmbook.encoders import Flattened, Frozen, Projected, TokenTransformer
 from mmbook.fusion import build_fusion
@@ -23,27 +23,6 @@ from mmbook.train import Trainer
 SEEDS = 3
 UNLABELLED, FEW, TEST, PATCHES, SIDE, WIDTH = 5000, 50, 2000, 16, 7, 64  # pictures, and pixels of a patch
 PASSES: dict[str, Any] = {"epochs": 12, "batch_size": 128, "lr": 3e-3}  # over the 5,000 pictures
-SOURCES = (
-    "data/arrays.py",
-    "data/digits.py",
-    "data/splits.py",
-    "encoders/bert.py",
-    "encoders/flattened.py",
-    "encoders/frozen.py",
-    "encoders/projected.py",
-    "encoders/reference.py",
-    "encoders/token_transformer.py",
-    "fusion/concat.py",
-    "fusion/inputs.py",
-    "heads.py",
-    "losses/contrastive.py",
-    "modality.py",
-    "models/features.py",
-    "models/multimodal.py",
-    "models/pretrain.py",
-    "recipes/labels.py",
-    *kept.TRAINING,
-)
 
 
 def pictures(split: str, count: int) -> tuple[Tensor, Tensor]:
@@ -121,7 +100,7 @@ PRETRAINED = ("random weights", "masked", *CONTRASTS)
 
 
 def few_labels() -> dict[str, Tensor]:
-    """Handwritten digits with 50 labels, three seeds; made once (minutes).
+    """Handwritten digits with 50 labels, three seeds; kept.
 
     A seed draws the weights, and which 50 of 5,000 pictures are labelled. Each encoder of `PRETRAINED` is
     then read out "frozen", and "tuned" together with its head.
@@ -130,7 +109,7 @@ def few_labels() -> dict[str, Tensor]:
         name, as "masked, tuned" -> ``(S, N)`` 1.0 where the answer to a test picture is right; and the rows
         "pixels" (50 labels, no encoder) and "all labels" (5,000, the encoder from scratch).
     """
-    return kept.tensors("few-labels", SOURCES, _make, ("mnist",))
+    return RECIPE.tensors()
 
 
 def _make() -> dict[str, Tensor]:
@@ -156,3 +135,11 @@ def _make() -> dict[str, Tensor]:
         for name, guess in answers.items():
             found.setdefault(name, []).append((guess == truth).float())
     return {name: torch.stack(values) for name, values in found.items()}
+
+
+def _scores(found: dict[str, Tensor]) -> dict[str, float]:
+    names = ("pixels", "masked, tuned", "contrast, frozen", "all labels")
+    return {name: found[name].mean().item() for name in names}
+
+
+RECIPE = Recipe("few_labels", _make, _scores)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmbook.book.datasets import EmojiScenes
-from mmbook.book.recipes import kept
+from mmbook.book.kept import Recipe
 from mmbook.encoders import Flattened, Projected, SmallCNN
 from mmbook.fusion import build_fusion
 from mmbook.models import MultimodalModel
@@ -19,30 +19,10 @@ CHANNELS = (24, 48, 96)  # each stage halves the side, so 6 x 6 places are left
 WIDTH = 512  # of the vector from which all objects are read: what is where must fit into it
 COUNT, EPOCHS = {"laptop": 3000, "gpu": 30_000}, {"laptop": 12, "gpu": 40}
 SEEDS, TEST = 3, 300
-SOURCES = (
-    "data/emoji.py",
-    "data/emoji_clips.py",
-    "data/emoji_scenes.py",
-    "data/splits.py",
-    "encoders/flattened.py",
-    "encoders/grid.py",
-    "encoders/projected.py",
-    "encoders/small_cnn.py",
-    "fusion/concat.py",
-    "fusion/inputs.py",
-    "heads.py",
-    "losses/boxes.py",
-    "modality.py",
-    "models/multimodal.py",
-    "preprocess/image.py",
-    "recipes/scenes.py",
-    "set_detection.py",
-    *kept.TRAINING,
-)
 
 
 def scene_answers() -> dict[str, Tensor]:
-    """What detectors say of scenes, as logits of `SetDetection`; made once (four minutes on a laptop).
+    """What detectors say of scenes, as logits of `SetDetection`; kept.
 
     A small convolutional network reads the picture, its 36 places end to end become one vector, and
     `mmbook.models.set_detection.SetDetection` reads up to eight objects from it.
@@ -51,7 +31,7 @@ def scene_answers() -> dict[str, Tensor]:
         ``{"train": (3, 300, 8, 10), "test": (3, 300, 8, 10)}``: for three seeds, the answers to the first 300
         scenes of ``EmojiScenes(split, size=48)``: whose drawings it has seen, and has never seen.
     """
-    return kept.tensors("scene-answers", SOURCES, _make, ("twemoji", "openmoji"))
+    return RECIPE.tensors()
 
 
 def detector() -> MultimodalModel:
@@ -83,3 +63,18 @@ def _make() -> dict[str, Tensor]:
         for split, asked in rows.items():
             answers[split].append(trainer.predict(asked[:TEST]).logits)  # type: ignore[arg-type]
     return {split: torch.stack(found) for split, found in answers.items()}
+
+
+def _scores(answers: dict[str, Tensor]) -> dict[str, float]:
+    from mmbook.evaluate import detection_metrics
+
+    head, scores = SetDetection(WIDTH, len(EmojiScenes.classes)), {}
+    for split, name in {"train": "drawings of training", "test": "new drawings"}.items():
+        scenes = EmojiScenes(split, TEST, size=SIDE)
+        truth = torch.stack([scenes[i]["labels"] for i in range(TEST)])
+        found = [detection_metrics(head.answers(one), truth)["map_50"] for one in answers[split]]
+        scores[f"mAP 50, {name}"] = sum(found) / len(found)
+    return scores
+
+
+RECIPE = Recipe("scene_answers", _make, _scores)

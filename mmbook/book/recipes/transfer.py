@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mmbook.book.datasets.sentences import of_split, sentences
-from mmbook.book.recipes import kept
-from mmbook.book.recipes.reviews import SOURCES as REVIEWS
+from mmbook.book.datasets.sentences import sentence_indices, sentences
+from mmbook.book.kept import Recipe
 from mmbook.encoders import Bert, Frozen, LoRA, Pooled
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification
@@ -24,13 +23,6 @@ from mmbook.train import Trainer
 SEEDS = 3
 LONGEST, LABELLED, EPOCHS = 20, 200, 4  # word pieces, sentences to learn from, passes over them
 WIDTH = 64
-SOURCES = (
-    *REVIEWS,
-    "encoders/bert_names.py",
-    "encoders/lora.py",
-    "recipes/transfer.py",
-)
-DEPENDS = ("movie-reviews", "minilm", "minilm-tokenizer")
 
 
 class Tuned(NamedTuple):
@@ -73,18 +65,18 @@ def classifier(encoder: nn.Module) -> MultimodalModel:
 def short(split: str) -> list[dict[str, Any]]:
     """The sentences of a split with at most 20 word pieces, as rows; those of like length side by side."""
     process = TextProcessor()
-    some = [sentences()[i] for i in of_split(split)]
+    some = [sentences()[i] for i in sentence_indices(split)]
     rows: list[dict[str, Any]] = [{"text": process(s.text), "labels": s.feeling} for s in some]
     return sorted((r for r in rows if len(r["text"]) <= LONGEST), key=lambda r: len(r["text"]))
 
 
 def fine_tuned() -> dict[str, Tuned]:
-    """MiniLM on 200 film-review sentences, in each of the `WAYS`, three seeds; made once (minutes).
+    """MiniLM on 200 film-review sentences, in each of the `WAYS`, three seeds; kept.
 
     A seed draws the training sentences, the head and the order. Controls: "majority", the more frequent class
     of the training sentences, and "word counts", a naive Bayes classifier on them.
     """
-    x = kept.tensors("fine-tuned", SOURCES, _make, DEPENDS)
+    x = RECIPE.tensors()
     names = ("majority", "word counts", *WAYS)
     return {n: Tuned(x[f"{n}/right"], int(x[f"{n}/parameters"][0]), x[f"{n}/seconds"]) for n in names}
 
@@ -125,3 +117,11 @@ def bayes(train: Sequence[Mapping[str, Any]], test: Sequence[Mapping[str, Any]])
     prior = torch.bincount(torch.tensor([row["labels"] for row in train]), minlength=2).log()
     log_p = (counts / counts.sum(dim=1, keepdim=True)).log()
     return torch.stack([(prior + log_p[:, row["text"]].sum(dim=1)).argmax() for row in test])
+
+
+def _scores(found: dict[str, Tensor]) -> dict[str, float]:
+    names = ("word counts", "frozen", "LoRA, rank 8", "full")
+    return {name: found[f"{name}/right"].mean().item() for name in names}
+
+
+RECIPE = Recipe("fine_tuned", _make, _scores)

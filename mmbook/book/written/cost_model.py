@@ -113,7 +113,7 @@ def crossover(work: Work, device: Device, link: Link, batch: int) -> float:
     return 1 + batch * device.seconds(work)[0] * link.bandwidth / (2 * work.gradient_bytes * work.parameters)
 
 
-class Step(NamedTuple):
+class StepTime(NamedTuple):
     """A step: samples and devices, seconds of its parts, and of all; `exposed` is the exchange not hidden."""
 
     devices: int
@@ -125,7 +125,7 @@ class Step(NamedTuple):
     loading: float
     seconds: float
 
-    def efficiency(self, one: Step) -> float:
+    def efficiency(self, one: StepTime) -> float:
         """Samples/s of a device here, as a share of those of a device in `one`."""
         return self.batch / self.devices / self.seconds * one.devices * one.seconds / one.batch
 
@@ -162,7 +162,7 @@ class Cluster:
         nodes = ring_all_reduce(size, devices // self.node, self.between)
         return ring_all_reduce(size, self.node, self.link) + nodes
 
-    def step(self, work: Work, devices: int, batch: int) -> Step:
+    def step(self, work: Work, devices: int, batch: int) -> StepTime:
         """A step over a global `batch`; a device works through a part that is too large for it piecemeal."""
         if not 1 <= devices <= batch:
             raise ValueError(f"devices is {devices}; with a batch of {batch} give from 1 to {batch}")
@@ -171,7 +171,7 @@ class Cluster:
         exchange = self.exchange(work.gradient_bytes * work.parameters, devices)
         exposed = max(0.0, exchange - self.overlap * compute)
         whole = max(compute + update + exposed, loading)
-        return Step(devices, batch, compute, update, exchange, exposed, loading, whole)
+        return StepTime(devices, batch, compute, update, exchange, exposed, loading, whole)
 
     def training(self, work: Work, devices: int, batch: int, samples: float) -> dict[str, float]:
         """``hours``, ``money`` and ``kilowatt_hours`` to work through `samples`, all epochs counted."""
