@@ -52,7 +52,7 @@ class Framewise(nn.Module):
         """
 
         def pooled(frames: Tensor) -> Tensor:  # (N, 3, H, W) to a grid of one cell (N, D, 1, 1)
-            real = torch.ones(len(frames), 1, dtype=torch.bool, device=frames.device)
+            real = frames.new_ones(frames.shape[0], 1, dtype=torch.bool)
             return self.encoder(Modality(frames[:, None], real)).pooled()[..., None, None]
 
         return grid_tokens(pooled, video)
