@@ -12,10 +12,10 @@ from torch import nn
 from torch.utils.data import Dataset, Subset
 
 from mmbook import Trainer, collate
+from mmbook.answers import answers, evaluating
 from mmbook.data import Skipped, from_arrays
 from mmbook.evaluate import predict_logits
 from mmbook.models import encode_dataset, fusion_on_features
-from mmbook.models.answers import answers, evaluating
 from mmbook.train.batches import Repeatable
 
 USUAL = {"epochs": 2, "batch_size": 5, "lr": 0.05, "seed": 0, "device": "cpu", "progress": False}

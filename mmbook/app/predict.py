@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from mmbook.answers import answers as answers_over
 from mmbook.app.config_data import class_names, processors_of
 from mmbook.data import FilesSkipped, Folder, open_files
 from mmbook.data.files import read_items
@@ -20,7 +21,6 @@ from mmbook.data.tables import Sample
 from mmbook.heads import Classification, Regression
 from mmbook.modality import Modality, collate
 from mmbook.models import MultimodalModel
-from mmbook.models.answers import answers as answers_over
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from mmbook.answers import answers, logits_of
 from mmbook.modality import collate
-from mmbook.models.answers import answers, logits_of
 
 
 def predict_logits(model: Any, dataset: Dataset, batch_size: int = 256) -> Tensor:

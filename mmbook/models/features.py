@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from mmbook.answers import evaluating
 from mmbook.data.arrays import ArrayDataset, from_arrays
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification, Regression
 from mmbook.modality import Modality, pad
-from mmbook.models.answers import evaluating
 from mmbook.models.multimodal import MultimodalModel
 from mmbook.registry import register
 

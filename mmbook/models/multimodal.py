@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
+from mmbook.answers import answers
 from mmbook.heads import Classification, Regression, per_item
 from mmbook.modality import Modality, collate, group
-from mmbook.models.answers import answers
 from mmbook.models.saving import SavedModel
 
 

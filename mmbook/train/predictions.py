@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
-from mmbook.models.answers import evaluating
+from mmbook.answers import evaluating
 from mmbook.train.accelerator import everyones
 from mmbook.train.batches import Loader, Step
 
