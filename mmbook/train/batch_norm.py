@@ -52,10 +52,14 @@ class SyncedNorms:
             return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
         dims = [d for d in range(x.dim()) if d != 1]
         shape = [1, -1] + [1] * (x.dim() - 2)
-        wide, weight = x.float(), float(self.counts)
-        count = wide.new_tensor([weight * x.numel() / x.shape[1]])
-        sums = all_reduce(torch.cat([count, wide.sum(dims) * weight]))
-        total, mean = sums[0].detach(), sums[1:] / sums[0].detach()
+        wide, weight = x if x.dtype == torch.float64 else x.float(), float(self.counts)
+        count = weight * x.numel() / x.shape[1]
+        sums = all_reduce(torch.cat([wide.new_tensor([count]), wide.sum(dims) * weight]))
+        total = sums[0].detach()
+        # one value in all processes has no spread (`mmbook.encoders.batch_norm`); who has two need not ask
+        if count <= 1 and total <= 1:
+            return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+        mean = sums[1:] / total
         centred = wide - mean.view(shape)
         # in a second round, and not as mean of squares less square of mean, which cancels
         variance = all_reduce(centred.square().sum(dims) * weight) / total
