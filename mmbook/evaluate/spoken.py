@@ -67,7 +67,7 @@ def spoken_digits(model: nn.Module, folder: str | os.PathLike[str], batch_size: 
     data = FSDD(folder)
     logits = predict_logits(model, data, batch_size)
     if logits.shape[1:] != (10,):
-        raise ValueError(f"the model's logits have shape {tuple(logits.shape)}; it must have the ten digits")
+        raise ValueError(f"the model has {logits.shape[-1]} classes; it must have the ten digits")
     heard = logits.argmax(dim=1).numpy()
     right = heard == data.labels
     confusion = np.zeros((10, 10), dtype=np.int64)
