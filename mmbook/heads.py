@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmbook.moved import moved_names
 from mmbook.registry import register
 
 
@@ -23,12 +24,12 @@ class HeadOutput(NamedTuple):
 
     logits: Tensor
     total: Tensor | None = None
-    num_items: int | Tensor = 0
+    num_items: int | Tensor | None = None
 
     @property
     def loss(self) -> Tensor | None:
         """Scalar mean, ``total / num_items``; None without labels."""
-        return None if self.total is None else per_item(self.total, self.num_items)
+        return None if self.total is None or self.num_items is None else per_item(self.total, self.num_items)
 
 
 def per_item(total: Tensor, num_items: int | Tensor) -> Tensor:
@@ -64,7 +65,7 @@ class Classification(nn.Module):
         if num_classes < 2:
             raise ValueError(f"num_classes is {num_classes}; classification needs at least 2")
         self.num_classes = num_classes
-        self.net = _readout(dim, num_classes, hidden, dropout, linear)
+        self.net = readout(dim, num_classes, hidden, dropout, linear)
 
     def forward(self, fused: Tensor, labels: Tensor | None = None) -> HeadOutput:
         logits = self.net(fused)  # (B, num_classes)
@@ -98,7 +99,7 @@ class Regression(nn.Module):
         if num_targets < 1:
             raise ValueError(f"num_targets is {num_targets}; regression needs at least 1")
         self.num_targets = num_targets
-        self.net = _readout(dim, num_targets, hidden, dropout, linear)
+        self.net = readout(dim, num_targets, hidden, dropout, linear)
 
     def forward(self, fused: Tensor, labels: Tensor | None = None) -> HeadOutput:
         values = self.net(fused)  # (B, num_targets)
@@ -113,48 +114,7 @@ class Regression(nn.Module):
         return labels.numel()
 
 
-@register
-class Detection(nn.Module):
-    """What and where, for one object a sample: a class and a box.
-
-    Logits ``(B, num_classes + 4)``: the class logits, then the box's centre x, centre y, width and height as
-    shares of the picture, before a sigmoid. Labels ``(B, 5)``: class, then the box in [0, 1]. The loss is
-    cross-entropy plus `box_weight` times the mean absolute error of the box.
-
-    Args: as in `Classification`.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        num_classes: int,
-        hidden: int | None = None,
-        dropout: float = 0.0,
-        box_weight: float = 5.0,
-    ) -> None:
-        super().__init__()
-        self.num_classes, self.box_weight = num_classes, box_weight
-        self.net = _readout(dim, num_classes + 4, hidden, dropout)
-
-    def forward(self, fused: Tensor, labels: Tensor | None = None) -> HeadOutput:
-        logits = self.net(fused)
-        if labels is None:
-            return HeadOutput(logits)
-        kind, box = self.split(logits.float())
-        what = F.cross_entropy(kind, labels[:, 0].long(), reduction="sum")
-        where = F.l1_loss(box, labels[:, 1:].float(), reduction="none").mean(dim=1).sum()
-        return HeadOutput(logits, what + self.box_weight * where, self.num_items(labels))
-
-    def num_items(self, labels: Tensor) -> int:
-        """What the loss is a mean over: the samples."""
-        return len(labels)
-
-    def split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits ``(B, num_classes)`` and boxes ``(B, 4)`` in [0, 1]."""
-        return logits[:, : self.num_classes], logits[:, self.num_classes :].sigmoid()
-
-
-def _readout(dim: int, out: int, hidden: int | None, dropout: float, linear: bool = True) -> nn.Module:
+def readout(dim: int, out: int, hidden: int | None, dropout: float, linear: bool = True) -> nn.Module:
     if not linear:
         if dim != out or hidden is not None or dropout:
             raise ValueError(
@@ -165,3 +125,6 @@ def _readout(dim: int, out: int, hidden: int | None, dropout: float, linear: boo
     if hidden is None:
         return nn.Sequential(nn.Dropout(dropout), nn.Linear(dim, out))
     return nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, out))
+
+
+__getattr__ = moved_names(__name__)

@@ -12,7 +12,6 @@ from typing import Any
 MOVED = {
     ("mmbook", "mmbook.app"): "cli doctor export predict",
     ("mmbook", "mmbook.book"): "recipes",
-    ("mmbook", "mmbook.models"): "set_detection",
     ("mmbook.data", "mmbook.book.datasets"): """
         Clinic Digits Emoji EmojiClips EmojiScenes Post Reviews Synthetic
         clinic dictation digits emoji_clips emoji_scenes formant_voices joint perception questions
@@ -41,6 +40,8 @@ MOVED = {
 }
 # Modules that are called otherwise now, or whose contents another has.
 RENAMED = {
+    "mmbook.set_detection": "mmbook.models.detection",
+    "mmbook.heads.Detection": "mmbook.models.detection.Detection",
     "mmbook.commands": "mmbook.app",
     "mmbook.data.emoji": "mmbook.book.datasets.emoji_drawings",
     "mmbook.data.emoji_names": "mmbook.book.datasets.emoji",
@@ -60,7 +61,6 @@ RENAMED = {
     "mmbook.encoders.wave_convs": "mmbook.encoders.wav2vec2",
     "mmbook.evaluate.Missing": "mmbook.evaluate.MissingAtRandom",
     "mmbook.evaluate.classification": "mmbook.evaluate.metrics",
-    "mmbook.evaluate.controls": "mmbook.evaluate.comparison",
     "mmbook.evaluate.detection": "mmbook.evaluate.metrics",
     "mmbook.evaluate.explained": "mmbook.explain.saliency",
     "mmbook.evaluate.missing": "mmbook.evaluate.corrupt",

@@ -89,8 +89,12 @@ class Head(Protocol):
             labels: ``(B, ...)`` as the head's class says; None for no loss.
 
         Returns:
-            `mmbook.heads.HeadOutput`, with logits ``(B, ...)``.
+            `mmbook.heads.HeadOutput`, with logits ``(B, ...)`` and, given labels, a sum and a count.
         """
+        ...
+
+    def num_items(self, labels: Tensor, /) -> int | Tensor:
+        """What the loss is a mean over, known before the answer is: samples, say, or numbers."""
         ...
 
 

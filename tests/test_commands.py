@@ -557,8 +557,8 @@ BAD = {
         ["model.fusion.type: ", "'os.system' is no registered class"],
     ),
     "a class for something else": (
-        ["model.head.type=mmbook.heads.Detection"],
-        ["model.head.type is 'mmbook.heads.Detection', which is no subclass of Classification or Regression"],
+        ["model.head.type=mmbook.models.detection.Detection"],
+        ["model.head.type is 'mmbook.models.detection.Detection', which is no subclass of Classification or"],
     ),
 }
 

@@ -13,7 +13,7 @@ from torch import nn
 from mmbook import MultimodalModel, Trainer, collate
 from mmbook.fusion import Aligned, build_fusion
 from mmbook.generate import VAE, Adversarial, Condition, Critic, Generator
-from mmbook.heads import Classification, Detection, Regression
+from mmbook.heads import Classification, Regression
 from mmbook.models import (
     Blended,
     ContrastivePretraining,
@@ -24,7 +24,7 @@ from mmbook.models import (
     PCGrad,
     UncertaintyWeights,
 )
-from mmbook.models.set_detection import SetDetection
+from mmbook.models.detection import Detection, SetDetection
 from mmbook.registry import register
 from mmbook.train import Callback
 from tests import runs

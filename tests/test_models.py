@@ -15,8 +15,9 @@ from mmbook import Modality, MultimodalModel, collate
 from mmbook.data.arrays import from_arrays
 from mmbook.encoders import Flattened, MelCNN, Pooled, SmallCNN
 from mmbook.fusion import FUSIONS, build_fusion
-from mmbook.heads import Classification, Detection, Regression
+from mmbook.heads import Classification, Regression
 from mmbook.models import Features, encode_dataset, fusion_on_features
+from mmbook.models.detection import Detection
 from mmbook.preprocess import AudioProcessor, ImageProcessor
 
 

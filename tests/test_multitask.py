@@ -7,9 +7,10 @@ import torch
 from mmbook import MultimodalModel, Trainer
 from mmbook.data.arrays import from_arrays
 from mmbook.fusion import build_fusion
-from mmbook.heads import Classification, Detection, Regression
+from mmbook.heads import Classification, Regression
 from mmbook.modality import group
 from mmbook.models import Features, FixedWeights, MultiTask, PCGrad, UncertaintyWeights
+from mmbook.models.detection import Detection
 from mmbook.models.pcgrad import with_gradients, without_conflict
 
 DIMS = {"a": 4, "b": 5}

@@ -18,8 +18,9 @@ from mmbook.app.predict import predict_files, predict_to_csv
 from mmbook.data import FilesSkipped
 from mmbook.encoders import Bert, MelCNN, SmallCNN
 from mmbook.fusion import build_fusion
-from mmbook.heads import Classification, Detection, Regression
+from mmbook.heads import Classification, Regression
 from mmbook.models import fusion_on_features
+from mmbook.models.detection import Detection
 from mmbook.preprocess import AudioProcessor, ImageProcessor, TextProcessor
 
 WORDS = ["[UNK]", "a", "good", "bad", "film", "none", "NA"]

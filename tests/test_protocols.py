@@ -17,9 +17,9 @@ from mmbook.encoders import (
     Projected,
 )
 from mmbook.fusion import FUSIONS, Aligned, Missing, build_fusion
-from mmbook.heads import Classification, Detection, Regression
+from mmbook.heads import Classification, Regression
 from mmbook.models import FixedWeights, MultiTask
-from mmbook.models.set_detection import SetDetection
+from mmbook.models.detection import Detection, SetDetection
 from mmbook.protocols import Encoder, Fusion, Head, Processor
 from tests.test_encoders import batch, small
 

@@ -12,7 +12,7 @@ from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageL
 from mmbook.book.datasets import EmojiScenes
 from mmbook.evaluate import detection_metrics
 from mmbook.losses import corners, generalized_iou
-from mmbook.models.set_detection import SetDetection, spread
+from mmbook.models.detection import SetDetection, spread
 
 DIM, CLASSES, QUERIES = 6, 3, 5
 

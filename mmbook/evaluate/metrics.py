@@ -241,7 +241,7 @@ def detection_metrics(answers: Sequence[Mapping[str, Tensor]], labels: Tensor) -
     classes, is the score. So the order of the scores counts, and answers of small score cost little.
 
     Args:
-        answers: one a sample, as `mmbook.models.set_detection.SetDetection.answers` gives them: "boxes"
+        answers: one a sample, as `mmbook.models.detection.SetDetection.answers` gives them: "boxes"
             ``(K, 4)`` left, top, right, bottom, "scores" ``(K,)``, "labels" ``(K,)``.
         labels: ``(B, K, 5)`` class, centre x, centre y, width, height in the same unit; class -1 is padding.
 

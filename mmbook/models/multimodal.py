@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
-from mmbook.answers import answers
 from mmbook.heads import Classification, Regression, per_item
-from mmbook.modality import Modality, collate, group
+from mmbook.modality import Modality, group
+from mmbook.models.raw_rows import RawRows
 from mmbook.models.saving import SavedModel
 
 
@@ -33,7 +33,7 @@ class MultimodalOutput(ModelOutput):
     embeddings: dict[str, Tensor] | None = None
 
 
-class MultimodalModel(nn.Module, SavedModel, library_name="mmbook", tags=["multimodal"]):
+class MultimodalModel(nn.Module, RawRows, SavedModel, library_name="mmbook", tags=["multimodal"]):
     """Encoders, a fusion and a head; saved and loaded as `mmbook.models.saving` says.
 
     Args:
@@ -102,6 +102,11 @@ class MultimodalModel(nn.Module, SavedModel, library_name="mmbook", tags=["multi
         found = self.head(fused, labels)
         if labels is None:
             return MultimodalOutput(logits=found.logits, attentions=weights or None)
+        if found.num_items is None:
+            raise ValueError(
+                f"{type(self.head).__name__} gives a loss and not what it is over; return HeadOutput(logits, "
+                f"total, num_items)"
+            )
         embeddings = None
         loss = per_item(found.total, found.num_items if num_items_in_batch is None else num_items_in_batch)
         if self.training and self.contrast is not None:
@@ -125,49 +130,3 @@ class MultimodalModel(nn.Module, SavedModel, library_name="mmbook", tags=["multi
     def contrast(self) -> Callable[[Mapping[str, Tensor]], Tensor] | None:
         """The loss between samples, from the embeddings of all of them; None where the fusion has none."""
         return getattr(self.fusion, "contrast", None)
-
-    def predict(self, rows: Sequence[Mapping[str, Any]], batch_size: int = 32) -> list[dict[str, Any]]:
-        """Answers for raw text, pictures and sounds.
-
-        Args:
-            rows: each ``{"text": "...", "image": path or PIL image, "audio": path or (samples, rate)}`` with
-                the names of this model's encoders; a modality may be absent or None.
-            batch_size: rows per forward pass.
-
-        Returns:
-            One dict a row: for classification ``{"label", "scores": {class: probability}}``, for regression
-            ``{"values": [...]}``; with ``"weights": {name: total attention}`` where the fusion has them.
-
-        Raises:
-            ValueError: a name the model does not know, or one that it has no processor for.
-        """
-        for row in rows:
-            for name in row:
-                if name not in self.preprocess:
-                    known = ", ".join(self.preprocess) or "none: give the model preprocess={...}"
-                    raise ValueError(f"cannot read {name!r}; this model has processors for {known}")
-        chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
-        batches = (collate([self._read(row) for row in chunk]) for chunk in chunks)
-        found = answers(self, batches, lambda output, _: self._answers(output))
-        return [answer for each in found for answer in each]
-
-    def _read(self, row: Mapping[str, Any]) -> dict[str, Tensor | None]:
-        return {name: None if item is None else self.preprocess[name](item) for name, item in row.items()}
-
-    def _answers(self, output: MultimodalOutput) -> list[dict[str, Any]]:
-        assert output.logits is not None
-        return [self._answer(output, i) for i in range(len(output.logits))]
-
-    def _answer(self, output: MultimodalOutput, i: int) -> dict[str, Any]:
-        assert output.logits is not None
-        row = output.logits[i].float()
-        answer: dict[str, Any]
-        if isinstance(self.head, Classification):
-            names = self.classes or [str(k) for k in range(len(row))]
-            scores = dict(zip(names, row.softmax(dim=-1).tolist(), strict=True))
-            answer = {"label": max(scores, key=scores.__getitem__), "scores": scores}
-        else:
-            answer = {"values": row.tolist()}
-        if output.attentions:
-            answer["weights"] = {name: float(w[i].sum()) for name, w in output.attentions.items()}
-        return answer

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from mmbook import encoders as _encoders  # noqa: F401
 from mmbook import fusion as _fusion  # noqa: F401
 from mmbook import preprocess as _preprocess  # noqa: F401
+from mmbook.models import detection as _detection  # noqa: F401
 from mmbook.models import multitask as _multitask  # noqa: F401
-from mmbook.models import set_detection as _set_detection  # noqa: F401
 from mmbook.registry import build, config_of
 
 M = TypeVar("M", bound="SavedModel")

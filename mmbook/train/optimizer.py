@@ -1,9 +1,8 @@
-"""The optimiser and the learning rate's course."""
+"""The optimiser: which parameters decay, and which have options of their own."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "sgd": torch.optim.SGD,
 }
-SCHEDULES = ("constant", "cosine", "linear")
 GROUP_OPTIONS = ("lr", "weight_decay")
 
 
@@ -82,27 +80,3 @@ def _split(parameters: list[nn.Parameter], options: dict[str, float]) -> list[di
     matrices = {"params": [p for p in parameters if p.dim() >= 2], **options}
     vectors = {"params": [p for p in parameters if p.dim() < 2], **options, "weight_decay": 0.0}
     return [group for group in (matrices, vectors) if group["params"]]
-
-
-def lr_factor(schedule: str, steps: int, warmup: float) -> Callable[[int], float]:
-    """Step -> share of the peak learning rate: a linear rise over ``warmup * steps``, then the schedule.
-
-    A function of the step alone, so a run that goes on needs to remember nothing of it. Beyond the last step
-    the share stays what it was there.
-
-    Raises:
-        ValueError: an unknown schedule, or a warm-up outside [0, 1).
-    """
-    if schedule not in SCHEDULES:
-        raise ValueError(f"unknown schedule {schedule!r}; choose one of {', '.join(SCHEDULES)}")
-    if not 0 <= warmup < 1:
-        raise ValueError(f"warmup is {warmup}; it is a share of all steps, from 0 to below 1")
-    rise = int(warmup * steps)
-
-    def factor(step: int) -> float:
-        if step < rise:
-            return (step + 1) / (rise + 1)
-        done = min(1.0, (step - rise) / max(1, steps - rise))
-        return {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[schedule]
-
-    return factor

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mmbook.train.optimizer import OPTIMIZERS, SCHEDULES
+from mmbook.train.optimizer import OPTIMIZERS
+from mmbook.train.schedule import SCHEDULES
 
 PRECISIONS = ("no", "bf16", "fp16")
 LOGS = ("csv", "tensorboard")

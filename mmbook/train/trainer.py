@@ -26,9 +26,10 @@ from mmbook.train.batches import Loader, Step
 from mmbook.train.callbacks import Callback, chosen
 from mmbook.train.checkpoint import Best, Checkpoints
 from mmbook.train.gradient import Gradient
-from mmbook.train.optimizer import build_optimizer, lr_factor
+from mmbook.train.optimizer import build_optimizer
 from mmbook.train.predictions import Predictions, predictions, scores_of
 from mmbook.train.progress import CURVE, Pending, Progress, StepLog
+from mmbook.train.schedule import lr_factor
 from mmbook.train.settings import Settings
 from mmbook.train.streams import StreamLoader
 

@@ -10,7 +10,7 @@ from mmbook.book.kept import Recipe
 from mmbook.encoders import Flattened, Projected, SmallCNN
 from mmbook.fusion import build_fusion
 from mmbook.models import MultimodalModel
-from mmbook.models.set_detection import SetDetection
+from mmbook.models.detection import SetDetection
 from mmbook.scale import scale
 from mmbook.train import Trainer
 
@@ -25,7 +25,7 @@ def scene_answers() -> dict[str, Tensor]:
     """What detectors say of scenes, as logits of `SetDetection`; kept.
 
     A small convolutional network reads the picture, its 36 places end to end become one vector, and
-    `mmbook.models.set_detection.SetDetection` reads up to eight objects from it.
+    `mmbook.models.detection.SetDetection` reads up to eight objects from it.
 
     Returns:
         ``{"train": (3, 300, 8, 10), "test": (3, 300, 8, 10)}``: for three seeds, the answers to the first 300

@@ -1,4 +1,4 @@
-"""A head that answers with a set: any number of objects, each with a class and a box."""
+"""Heads that say what is where: one object a sample, or a set of any number of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,50 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmbook.heads import HeadOutput
+from mmbook.heads import HeadOutput, readout
 from mmbook.losses.boxes import corners, generalized_iou
 from mmbook.registry import register
+
+
+@register
+class Detection(nn.Module):
+    """What and where, for one object a sample: a class and a box.
+
+    Logits ``(B, num_classes + 4)``: the class logits, then the box's centre x, centre y, width and height as
+    shares of the picture, before a sigmoid. Labels ``(B, 5)``: class, then the box in [0, 1]. The loss is
+    cross-entropy plus `box_weight` times the mean absolute error of the box.
+
+    Args: as in `Classification`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_classes: int,
+        hidden: int | None = None,
+        dropout: float = 0.0,
+        box_weight: float = 5.0,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.box_weight = num_classes, box_weight
+        self.net = readout(dim, num_classes + 4, hidden, dropout)
+
+    def forward(self, fused: Tensor, labels: Tensor | None = None) -> HeadOutput:
+        logits = self.net(fused)
+        if labels is None:
+            return HeadOutput(logits)
+        kind, box = self.split(logits.float())
+        what = F.cross_entropy(kind, labels[:, 0].long(), reduction="sum")
+        where = F.l1_loss(box, labels[:, 1:].float(), reduction="none").mean(dim=1).sum()
+        return HeadOutput(logits, what + self.box_weight * where, self.num_items(labels))
+
+    def num_items(self, labels: Tensor) -> int:
+        """What the loss is a mean over: the samples."""
+        return len(labels)
+
+    def split(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Class logits ``(B, num_classes)`` and boxes ``(B, 4)`` in [0, 1]."""
+        return logits[:, : self.num_classes], logits[:, self.num_classes :].sigmoid()
 
 
 @register
