@@ -220,6 +220,20 @@ def test_a_log_gets_a_line_while_a_job_runs(capsys: pytest.CaptureFixture[str]) 
     assert "[1/1] made a" in capsys.readouterr().out
 
 
+def test_tests_say_how_far_they_are(tmp_path: Path) -> None:
+    """Every so often a line with how many of how many are done, also where several processes run them."""
+    (tmp_path / "test_slow.py").write_text(
+        "import time\n\ndef test_a(): time.sleep(0.1)\n\ndef test_b(): pass\n"
+    )
+    (tmp_path / "often.py").write_text("from tools import progress_of_tests as p\np.EVERY = 0.0\n")
+    command = [sys.executable, "-m", "pytest", "-p", "often", "-p", "tools.progress_of_tests", "-n", "2"]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    for _ in range(2):  # the second time with the times of the first
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "2 of 2 tests done" in done.stdout and "about 0 s to go" in done.stdout
+
+
 def test_dead_kernel_is_named(project: Path) -> None:
     """A kernel that dies, as when memory runs out, is reported by notebook and cell."""
     write(project / "book/second.ipynb", "a = 0", "import os; os._exit(9)")

@@ -35,6 +35,7 @@ def main() -> None:
         else:
             STAMP.unlink(missing_ok=True)
             check_executed()
+            print(f"Pages: rendering {len(pages())} (less than a minute)", flush=True)
             render()
             STAMP.write_text(wanted)
             print(f"Pages: {len(pages())} rendered in {time.perf_counter() - start:.0f} s")
