@@ -214,7 +214,7 @@ def test_the_listener_is_made_by_all_sources_of_its_training_voices():
 
     voices = {"spoken_digits", "formant_voices", "digits", "splits"}
     assert {f"book/datasets/{name}.py" for name in voices} <= RECIPE.made_by.keys()
-    assert {"seeding.py", "train/trainer.py", "preprocess/voice_augment.py"} <= RECIPE.made_by.keys()
+    assert {"seeding.py", "train/trainer.py", "book/voice_augment.py"} <= RECIPE.made_by.keys()
 
 
 def test_the_perceivers_are_made_by_the_file_where_their_fusion_is_built():

@@ -188,7 +188,7 @@ def test_scores_between_0_and_1_are_shares_only_where_they_are_said_to_be():
     assert share.mean == number.mean and share.low < number.low and number.mean < share.high < 1
     zero_one = torch.tensor([0.0, 1.0, 1.0, 1.0])
     wrong = MAE.measure(zero_one[None], torch.zeros(4))
-    assert wrong.interval() == interval(zero_one, kind="number") and wrong.interval().high > 1
+    assert wrong.interval() == interval(zero_one, kind="amount") and wrong.interval().high > 1
     logits = torch.stack([1 - zero_one, zero_one], dim=1)
     assert ACCURACY.measure(logits[None], torch.ones(4)).interval() == interval(zero_one)
 
@@ -240,3 +240,14 @@ def test_intervals_refuse_what_does_not_fit():
         interval(scores, {"voice": np.zeros(40)})
     with pytest.raises(ValueError, match="same samples"):
         paired(scores, scores[:, :39])
+
+
+def test_an_amount_has_no_interval_below_zero():
+    errors = np.array([0.0, 0.1, 0.0, 9.0])
+    number, amount = interval(errors), interval(errors, kind="amount")
+    assert number.low < 0 == amount.low and (amount.mean, amount.high) == (number.mean, number.high)
+    far = 5 + errors
+    assert interval(far, kind="amount") == interval(far)
+    assert paired(errors, errors[::-1], kind="amount") == paired(errors, errors[::-1], kind="number")
+    with pytest.raises(ValueError, match=r"-1 to 2.*amount lies in \[0, inf\]"):
+        interval([-1.0, 2.0], kind="amount")

@@ -18,7 +18,15 @@ from numpy.typing import ArrayLike, NDArray
 from mmbook.evaluate.inputs import finite
 
 Floats = NDArray[np.float64]
-Kind = Literal["share", "difference", "number"]
+Kind = Literal["share", "difference", "number", "amount"]
+
+
+BOUNDS: dict[Kind, tuple[float, float]] = {
+    "share": (0.0, 1.0),
+    "difference": (-1.0, 1.0),
+    "number": (-np.inf, np.inf),
+    "amount": (0.0, np.inf),
+}
 
 
 class Interval(NamedTuple):
@@ -53,7 +61,8 @@ def interval(
 
     What is made of it depends on the kind of score:
 
-    - *number*: Student's t around the mean.
+    - *number*: Student's t around the mean; an *amount*, such as an error or a loss, is a number that cannot
+      be negative, and its interval ends at 0 where that of a number would go below.
     - *share*, of scores in [0, 1]: never leaves [0, 1] and is never empty. Without clusters and for one seed
       of 0 and 1 it is the exact interval of Clopper and Pearson; else theirs for the *effective* number of
       samples, those that would give the same variance if they were independent (Korn and Graubard). The
@@ -98,15 +107,15 @@ def interval(
     kind = kind_of(table) if kind is None else kind
     if kind not in get_args(Kind):
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(get_args(Kind))}")
-    least = {"share": 0, "difference": -1}.get(kind, -np.inf)
-    if table.min() < least or (kind != "number" and table.max() > 1):
+    least, most = BOUNDS[kind]
+    if table.min() < least or table.max() > most:
         raise ValueError(
-            f"scores are from {table.min():.6g} to {table.max():.6g}, but a {kind} lies in [{least}, 1]; "
-            f"give kind='number' for scores without such bounds"
+            f"scores are from {table.min():.6g} to {table.max():.6g}, but a {kind} lies in [{least:g}, "
+            f"{most:g}]; give kind='number' for scores without such bounds"
         )
-    return {"share": _of_share, "difference": _of_difference, "number": _of_number}[kind](
-        table, factors, level
-    )
+    of = {"share": _of_share, "difference": _of_difference}.get(kind, _of_number)
+    found = of(table, factors, level)
+    return found._replace(low=max(found.low, least), high=min(found.high, most))
 
 
 def paired(
@@ -114,7 +123,7 @@ def paired(
     theirs: ArrayLike,
     clusters: Mapping[str, ArrayLike] | None = None,
     *,
-    kind: Literal["share", "number"] | None = None,
+    kind: Literal["share", "number", "amount"] | None = None,
     level: float = 0.95,
 ) -> Interval:
     """Interval of the mean difference between two methods on the same seeds and samples.

@@ -46,8 +46,9 @@ class Score:
         name: of the column.
         of: ``(answers (N, ...), labels (N, ...)) -> (N,)``.
         higher: whether more is better.
-        kind: "share" of a score that cannot leave [0, 1], "number" of any other; None: a share where all
-            scores are 0 or 1. It says which interval is right, see `interval`.
+        kind: "share" of a score that cannot leave [0, 1], "amount" of one that cannot be negative, "number"
+            of any other; None: a share where all scores are 0 or 1. It says which interval is right, see
+            `interval`.
     """
 
     name: str
@@ -127,11 +128,11 @@ def _ccc(values: Tensor, targets: Tensor) -> float:
 
 
 ACCURACY = Score("accuracy", _right, kind="share")
-NLL = Score("nll", _nll, higher=False, kind="number")
+NLL = Score("nll", _nll, higher=False, kind="amount")
 LABEL_ACCURACY = Score("label accuracy", _labels_right, kind="share")
-LABEL_NLL = Score("label nll", _labels_nll, higher=False, kind="number")
-MAE = Score("mae", lambda values, targets: _distance(values, targets).mean(dim=1), False, "number")
-MSE = Score("mse", lambda values, targets: _distance(values, targets).square().mean(dim=1), False, "number")
+LABEL_NLL = Score("label nll", _labels_nll, higher=False, kind="amount")
+MAE = Score("mae", lambda values, targets: _distance(values, targets).mean(dim=1), False, "amount")
+MSE = Score("mse", lambda values, targets: _distance(values, targets).square().mean(dim=1), False, "amount")
 AUROC = Statistic("auroc", auroc, bounds=(0, 1))
 MACRO_F1 = Statistic("f1", macro_f1, bounds=(0, 1))
 CCC = Statistic("ccc", _ccc, bounds=(-1, 1))
