@@ -130,7 +130,10 @@ class LikeGPU(TorchFunctionMode):
         low: the type that autocast uses, or None for no autocast.
     """
 
-    FLOAT32 = (F.layer_norm, F.group_norm, F.softmax, F.log_softmax, F.cross_entropy, F.mse_loss, F.l1_loss)
+    FLOAT32 = (
+        *(F.layer_norm, F.group_norm, F.softmax, F.log_softmax, F.cross_entropy, F.mse_loss, F.l1_loss),
+        *(torch.layer_norm, torch.group_norm, torch.softmax, torch.log_softmax),  # called past torch.nn
+    )
 
     def __init__(self, low: torch.dtype | None) -> None:
         super().__init__()
