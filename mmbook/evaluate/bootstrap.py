@@ -17,7 +17,6 @@ from mmbook.evaluate.intervals import Interval, clopper_pearson
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Any, Any], float]
-Bounds = tuple[float, float]
 FINE = 10_000  # quantiles to which the luck of the seeds is added
 BLOCKS = 40  # of samples left out in turn, for the acceleration
 
@@ -28,7 +27,7 @@ def bootstrap(
     labels: ArrayLike | Tensor,
     clusters: ArrayLike | None = None,
     *,
-    bounds: Bounds | None = None,
+    bounds: tuple[float, float] | None = None,
     draws: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -73,7 +72,7 @@ def bootstrap_paired(
     labels: ArrayLike | Tensor,
     clusters: ArrayLike | None = None,
     *,
-    bounds: Bounds | None = None,
+    bounds: tuple[float, float] | None = None,
     draws: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -117,7 +116,7 @@ class Resampled(NamedTuple):
     left: Floats
     seed: int
     units: int
-    bounds: Bounds | None = None
+    bounds: tuple[float, float] | None = None
     reach: float | None = None
 
     def __sub__(self, other: Resampled) -> Resampled:
@@ -189,7 +188,7 @@ def resampled(
     answers: ArrayLike | Tensor,
     labels: ArrayLike | Tensor,
     clusters: ArrayLike | None = None,
-    bounds: Bounds | None = None,
+    bounds: tuple[float, float] | None = None,
     *,
     draws: int = 1000,
     seed: int = 0,

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mmbook.evaluate.bootstrap import Bounds, Resampled, resampled
+from mmbook.evaluate.bootstrap import Resampled, resampled
 from mmbook.evaluate.inputs import finite
 from mmbook.evaluate.intervals import Interval, Kind, interval, kind_of
 from mmbook.evaluate.metrics import auroc, concordance, macro_f1
@@ -82,7 +82,7 @@ class Statistic:
     of: Callable[[Tensor, Tensor], float]
     higher: bool = True
     draws: int = 500
-    bounds: Bounds | None = None
+    bounds: tuple[float, float] | None = None
 
     def measure(self, answers: Tensor, labels: Tensor, clusters: Clusters = None) -> Resampled:
         """Of answers ``(S, N, ...)`` of S seeds; has ``.interval()``, and differences have it, too.
