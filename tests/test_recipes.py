@@ -29,10 +29,11 @@ def test_what_is_kept_is_small():
     assert max(sizes) <= kept.LARGEST and sum(sizes) <= 40_000_000
 
 
-def test_what_is_not_kept_is_made_in_under_a_minute():
+def test_what_is_not_kept_is_made_in_little_time():
+    """As it was recorded, on one core: a page may take as long."""
     for recipe in RECIPES.values():
         if not recipe.keep and recipe.ahead:
-            assert recipe.record["seconds"] < 60, recipe.name
+            assert recipe.record["seconds"] < 90, recipe.name
 
 
 def test_a_quick_recipe_made_anew_is_what_is_kept():
