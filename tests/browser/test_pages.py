@@ -45,10 +45,14 @@ class Watch:
         self.page = page
         self.problems: list[str] = []
         page.on("request", lambda request: self._request(request.url))
-        page.on("requestfailed", lambda request: self.problems.append(f"request failed: {request.url[:160]}"))
+        page.on("requestfailed", lambda request: self._failed(request.url, request.failure or ""))
         page.on("response", lambda answer: self._response(answer.status, answer.url))
         page.on("console", lambda message: self._console(message.type, message.text))
         page.on("pageerror", lambda error: self.problems.append(f"script error: {error}"))
+
+    def _failed(self, url: str, reason: str) -> None:
+        if reason != "net::ERR_ABORTED":  # the page was left before it came; one refused or missing says otherwise
+            self.problems.append(f"request failed: {url[:160]} ({reason})")
 
     def _request(self, url: str) -> None:
         if not url.startswith(LOCAL):
