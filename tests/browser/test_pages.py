@@ -51,7 +51,7 @@ class Watch:
         page.on("pageerror", lambda error: self.problems.append(f"script error: {error}"))
 
     def _failed(self, url: str, reason: str) -> None:
-        if reason != "net::ERR_ABORTED":  # the page was left before it came; one refused or missing says otherwise
+        if reason != "net::ERR_ABORTED":  # the page was left before it came
             self.problems.append(f"request failed: {url[:160]} ({reason})")
 
     def _request(self, url: str) -> None:
