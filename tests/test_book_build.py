@@ -63,7 +63,7 @@ def run(module: str) -> tuple[int, str]:
 
 def all_keys() -> dict[str, str]:
     """The present key of each notebook of the project."""
-    keys.package.cache_clear()
+    keys.read.cache_clear()
     return {docname(notebook): keys.notebook_key(notebook) for notebook in notebooks()}
 
 
@@ -149,7 +149,7 @@ def test_a_command_counts_as_an_import_of_what_it_runs(project: Path, command: s
     for name in ("examine", "run"):
         (project / f"mmbook/app/{name}.py").write_text("found = 1\n")
     write(project / "book/first.ipynb", command)
-    keys.package.cache_clear()
+    keys.read.cache_clear()
     assert set(keys.closure(Path("book/first.ipynb"))) == parts
 
 
@@ -168,11 +168,11 @@ def test_a_change_renders_pages_only_where_they_show_it(project: Path, source: s
     (project / "book/api.md").write_text("# Names\n\n```{eval-rst}\n.. autofunction:: mmbook.model.f\n```\n")
     (project / "_toc.yml").write_text("format: jb-book\nroot: book/first\nchapters:\n- file: book/api\n")
     (project / "mmbook/model.py").write_text('def f(x=1):\n    """Adds."""\n    return x + 1\n')
-    keys.package.cache_clear()
+    keys.read.cache_clear()
     before = inputs()
     (project / "mmbook/model.py").write_text(source)
     (project / "mmbook/app.py").write_text("def main():\n    'Now with words.'\n")
-    keys.package.cache_clear()
+    keys.read.cache_clear()
     assert (inputs() != before) == rendered
 
 
@@ -275,13 +275,16 @@ def test_render_is_strict(project: Path) -> None:
     results.mkdir(parents=True)
     record = {
         "date": "2026-11-30",
-        "commit": "abcdef012345",
+        "commit": "abcdef0" + 33 * "1" + " with uncommitted changes",
         "seconds": 250,
         "threads": 1,
         "processor": "a CPU",
+        "kept": True,
     }
-    (results / "tiny_one.json").write_text(json.dumps(record))
-    prose = "# A page\n\nSee {doc}`first`.\n\n```{kept} tiny\n```"
+    for name in ("tiny_one", "tiny_two", "half_one"):
+        (results / f"{name}.json").write_text(json.dumps(record))
+    (results / "half_two.json").write_text(json.dumps(record | {"kept": False, "seconds": 7}))
+    prose = "# A page\n\nSee {doc}`first`.\n\n```{kept} tiny half\n```"
     write(project / "book/second.ipynb", "print(2)", prose=prose)
     status, said = run("tools.execute")
     assert status == 0
@@ -290,7 +293,9 @@ def test_render_is_strict(project: Path) -> None:
     assert status == 0, said
     assert "2 rendered" in said
     page = (project / HTML / "book/second.html").read_text(encoding="utf-8")
-    assert "The results of tiny are kept" in page and "30 November 2026 in 4 min 10 s" in page
+    assert "The results of tiny, half_one are kept" in page and "30 November 2026 in 12 min" in page
+    assert "at commit abcdef0 with uncommitted changes." in page
+    assert "half_two does not come with the package and is made where first needed, in 7 s." in page
     assert "unchanged" in run("tools.render")[1]
 
 

@@ -133,6 +133,15 @@ def test_evaluate_scores_the_model_beside_its_control_rows(folder, tmp_path):
     assert found["rows"]["only image"]["accuracy"]["mean"] == pytest.approx(np.mean(alone["label"] == truth))
 
 
+@pytest.mark.parametrize("taken", ["valid.csv", "train.csv"])
+def test_scores_are_never_written_over_the_data(folder, taken):
+    before = (folder / taken).read_bytes()
+    data = [folder / "valid.csv", "--train", folder / "train.csv"]
+    done = run("evaluate", folder / "runs/first", *data, "--json", folder / taken)
+    assert done.exit_code == 1 and "give another file" in done.output
+    assert (folder / taken).read_bytes() == before
+
+
 def _without_labels(file: Path) -> Path:
     bare = file.with_name("bare.csv")
     bare.write_text("\n".join(line.rpartition(",")[0] for line in file.read_text().splitlines()))

@@ -190,6 +190,16 @@ def test_the_csv_is_the_table_and_an_older_one_stays_until_it_is_complete(folder
     assert [file.name for file in written.file.parent.iterdir()] == ["out.csv"]
 
 
+def test_answers_are_never_written_over_what_they_answer(folder, model, tmp_path):
+    source = everything(folder, "all.csv", [0])
+    before = source.read_bytes()
+    (tmp_path / "link.csv").symlink_to(source)
+    for out in (source, tmp_path / "link.csv"):
+        with pytest.raises(ValueError, match="over the data that it is made from; give another file"):
+            predict_to_csv(model, source, out)
+    assert source.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["link.csv"]
+
+
 def test_memory_holds_one_batch_of_samples_at_a_time(folder, model, monkeypatch):
     from mmbook.app import predict
 

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from mmbook import MultimodalModel, collate
+from mmbook.book.written.encoder_costs import flops
 from mmbook.encoders import GRU, Bert, MelCNN, SmallCNN, ViT, Word2Vec
 from mmbook.explain import (
     IncompleteMap,
@@ -80,6 +81,20 @@ def test_integrated_gradients_are_complete(name):
         nowhere = at_baseline(whole, inputs, name, baseline)[:, 1]
     assert (there - nowhere).abs().max() > 0.05
     torch.testing.assert_close(ours.flatten(1).sum(1), there - nowhere, atol=0.02, rtol=0.03)
+
+
+def test_each_module_keeps_the_mode_that_it_had():
+    """A part that was put into evaluation mode by hand stays there, also after an error."""
+    whole, batch = model("text"), collate(rows("text"))
+    bert = whole.encoders["text"]
+    bert.blocks[0].eval()
+    before = [module.training for module in whole.modules()]
+    gradient_x_input(whole, batch, "text", 1)
+    attention_weights(bert, Modality(batch["text"], batch["text_mask"]))
+    flops(bert, batch["text"])
+    with pytest.raises(ValueError, match="did not run"):
+        gradient_x_input(whole, batch, "text", 1, layer=nn.Linear(2, 2))
+    assert [module.training for module in whole.modules()] == before and True in before and False in before
 
 
 def test_a_path_that_jumps_is_reported():

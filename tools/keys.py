@@ -38,10 +38,15 @@ COMMAND = re.compile(
 AUTODOC = re.compile(r"^\s*\.\. auto\w+:: (mmbook[\w.]*)$", re.MULTILINE)
 
 
-@cache
 def package() -> Package:
-    """The package beside the tools, as it was at the first call."""
-    return Package(PACKAGE.resolve())
+    """The package in the folder where this runs, as it was at the first call there."""
+    return read(PACKAGE.resolve())
+
+
+@cache
+def read(folder: Path) -> Package:
+    """A package, read once."""
+    return Package(folder)
 
 
 def files_under(*folders: Path) -> list[Path]:

@@ -15,16 +15,9 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
+from mmbook.book.progress import duration
+
 RUNTIMES = Path(".exec/runtimes.json")
-
-
-def duration(seconds: float) -> str:
-    """``41 s``, ``3 min 20 s`` or ``12 min``, as precise as a reader needs."""
-    whole = max(1, round(seconds))
-    if whole < 100:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 10 and rest else f"{round(whole / 60)} min"
 
 
 def count(number: int, noun: str) -> str:

@@ -35,9 +35,8 @@ def main(
 ) -> None:
     """The companion of the book Multimodal Models: Principles, Practice, Comparison."""
     if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(
-            here
-        )  # for classes of one's own, as with python -m; last, so that no library is hidden
+        # for classes of one's own, as with python -m; last, so that no library is hidden
+        sys.path.append(here)
 
 
 ModelFolder = Annotated[str, typer.Argument(metavar="MODEL", help="Folder where the model is saved.")]

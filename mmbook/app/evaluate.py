@@ -25,8 +25,11 @@ def evaluate(
 ) -> None:
     """Score a model, with intervals, beside control rows: constant answers, and each modality alone."""
     with plainly():
+        from mmbook.app.run_folder import check_out
         from mmbook.evaluate import ACCURACY, MACRO_F1, MAE, MSE, NLL
 
+        if json is not None:
+            check_out(json, data, train)
         found = compared(opened(model), data, batch_size, train)
         numbers = found.labels.is_floating_point()
         report = found.report(

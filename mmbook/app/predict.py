@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from mmbook.answers import answers as answers_over
 from mmbook.app.config_data import class_names, processors_of
+from mmbook.app.run_folder import check_out
 from mmbook.data import FilesSkipped, Folder, open_files
 from mmbook.data.files import read_items
 from mmbook.data.kinds import Processor, file_reader, kinds_of
@@ -140,10 +141,11 @@ def predict_to_csv(
     The file appears when it is complete; until then, and after an interruption, an older one stays.
 
     Args:
-        file: to write; its folder is made if need be.
+        file: to write, and not `source` itself; its folder is made if need be.
         model, source, batch_size: as in `predict_files`, and so are the columns and the errors raised.
     """
     file = Path(file)
+    check_out(file, source)
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(file.name + ".part")
     rows, failed = 0, 0

@@ -40,6 +40,17 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def check_out(file: Path, *sources: str | Path | None) -> None:
+    """Refuse to write an answer over what it is the answer to.
+
+    Raises:
+        ValueError: `file` is one of the sources.
+    """
+    for source in sources:
+        if source is not None and file.exists() and Path(source).exists() and file.samefile(source):
+            raise ValueError(f"{file} would be written over the data that it is made from; give another file")
+
+
 def run_config(folder: Path) -> dict[str, Any]:
     """The configuration of the run in a folder, with paths relative to it; empty where there is none."""
     files = [folder / name for name in (RUN_FILE, EARLIER_RUN_FILE) if (folder / name).is_file()]

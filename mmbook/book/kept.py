@@ -132,7 +132,7 @@ class Recipe:
         if reason := changes(self.record["made_by"], self.made_by):
             return reason
         if not self.keep:
-            return "it is too large to be kept"
+            return "the package does not hold it"
         return "" if self.kept_file.is_file() else "its file is missing"
 
     def needed_ahead(self) -> bool:
@@ -150,7 +150,7 @@ class Recipe:
             with FileLock(_ready(file).with_suffix(".lock")):
                 if not file.exists():
                     self._make(file)
-        return {k: v.float() if v.dtype == torch.float16 else v for k, v in load_file(file).items()}
+        return _loaded(file)
 
     def make_anew(self) -> dict[str, Any]:
         """Make the result, whether there is one or not, and keep it; return its pedigree.
@@ -229,8 +229,7 @@ class Recipe:
                 f"{self.name} has {record['bytes']} bytes; the package holds results of at most {LARGEST}: "
                 "store it in half precision, make several of it, or do not keep it"
             )
-        loaded = {k: v.float() if v.dtype == torch.float16 else v for k, v in load_file(file).items()}
-        record |= {"scores": self.scores(loaded), "within": self.within}
+        record |= {"scores": self.scores(_loaded(file)), "within": self.within}
         record |= {"scored_by": self.scored_by, "kept": self.keep}
         RESULTS.mkdir(parents=True, exist_ok=True)
         if self.keep:
@@ -268,6 +267,11 @@ def _function(call: Callable[..., Any]) -> Any:
 def _closure(call: Callable[..., Any]) -> Closure:
     function = _function(call)
     return package().of_names(function.__module__, [function.__qualname__])
+
+
+def _loaded(file: Path) -> dict[str, Tensor]:
+    """The result in a file; what was stored in half precision, in single."""
+    return {k: v.float() if v.dtype == torch.float16 else v for k, v in load_file(file).items()}
 
 
 def _ready(file: Path) -> Path:

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmbook.answers import evaluating
 from mmbook.encoders.bert import SelfAttention
 from mmbook.modality import Modality
 
 
-@torch.no_grad()
 def attention_weights(encoder: nn.Module, modality: Modality) -> list[Tensor]:
     """The weights of each layer, first to last: ``(N, heads, T, T)``, rows sum to one over what may be seen.
 
@@ -40,15 +40,13 @@ def attention_weights(encoder: nn.Module, modality: Modality) -> list[Tensor]:
         scores = scores if attend is None else scores.masked_fill(~attend, -torch.inf)
         found.append(scores.softmax(dim=-1))
 
-    training = encoder.training
-    encoder.eval()
     handles = [layer.register_forward_hook(hook) for layer in layers]
     try:
-        encoder(modality)
+        with evaluating(encoder):
+            encoder(modality)
     finally:
         for handle in handles:
             handle.remove()
-        encoder.train(training)
     return found
 
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from mmbook.answers import logits_of
 from mmbook.evaluate.inputs import finite
 from mmbook.evaluate.intervals import Interval, Kind, interval
 from mmbook.evaluate.predicting import predict_logits
@@ -159,7 +160,7 @@ class _OnSubsets(nn.Module):
         for some in subsets(self.names):
             gone = [f"{name}_mask" for name in self.names if name not in some and f"{name}_mask" in batch]
             output = self.model(**batch | {mask: torch.zeros_like(batch[mask]) for mask in gone})
-            found.append(getattr(output, "logits", output))
+            found.append(logits_of(output))
         return SimpleNamespace(logits=torch.stack(found, dim=1))
 
 

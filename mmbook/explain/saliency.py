@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmbook.answers import BESIDE, evaluating, logits_of
 from mmbook.modality import Modality
 
 
@@ -56,30 +57,22 @@ def explained(
             f"no modality {name!r} to explain; the model has {', '.join(encoders)}, the batch "
             f"{', '.join(batch)}"
         )
-    training = model.training
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    inputs: dict[str, Any] = {k: v.to(device) for k, v in batch.items() if k not in ("labels", "ids")}
+    inputs: dict[str, Any] = {k: v.to(device) for k, v in batch.items() if k not in BESIDE}
     values = inputs[name]
     mask = inputs.setdefault(f"{name}_mask", torch.ones(values.shape[:2], dtype=torch.bool, device=device))
-    model.eval()
-    try:
+    with evaluating(model), torch.enable_grad():
         if layer is None and values.is_floating_point():
             x = Modality(values, mask).cleaned().values
-            yield Explained(lambda value: _logits(model(**inputs | {name: value})), x, _like(mask, x))
+            yield Explained(lambda value: logits_of(model(**inputs | {name: value})), x, _like(mask, x))
         else:
             encoder = encoders[name]
             with _replaced([layer] if layer else _tables(encoder), None if layer else values.shape) as swap:
                 found = swap(lambda: model(**inputs), None)[1]
                 x, inner = found if isinstance(found, Modality) else Modality(found, mask)
                 real = _like(inner, x)
-                run: Any = lambda value: _logits(swap(lambda: model(**inputs), value)[0])  # noqa: E731
+                run: Any = lambda value: logits_of(swap(lambda: model(**inputs), value)[0])  # noqa: E731
                 yield Explained(run, x * real, real)
-    finally:
-        model.train(training)
-
-
-def _logits(output: Any) -> Tensor:
-    return getattr(output, "logits", output)
 
 
 def _tables(encoder: nn.Module) -> list[nn.Module]:

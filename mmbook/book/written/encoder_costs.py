@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmbook.answers import evaluating
 from mmbook.modality import Modality
 
 if TYPE_CHECKING:
@@ -63,12 +64,9 @@ def flops(encoder: nn.Module, values: Tensor) -> tuple[int, int]:
     A multiplication and an addition are two operations. Counted are matrix products, convolutions, attention
     and recurrent layers, which is nearly all there is; norms, activations and Fourier transforms are not.
     """
-    training = encoder.training
-    encoder.eval()
     counter = FlopCounterMode(display=False, custom_mapping=_ON_CPU)
-    with counter, torch.no_grad():
+    with counter, evaluating(encoder):
         out = encoder(Modality(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device)))
-    encoder.train(training)
     return counter.get_total_flops(), out.values.shape[1]
 
 
