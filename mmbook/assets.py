@@ -26,7 +26,7 @@ import platformdirs
 from filelock import FileLock
 
 from mmbook.download import (
-    Progress,
+    OnProgress,
     SourceError,
     extract,
     from_upstream,
@@ -179,7 +179,7 @@ def _intact(file: Path, asset: Asset) -> bool:
     return _hashes[file][2] == asset.sha256
 
 
-def _obtain(asset: Asset, progress: Progress = lambda done: None) -> Path:
+def _obtain(asset: Asset, progress: OnProgress = lambda done: None) -> Path:
     kept = _kept(asset)
     if kept.is_file() and _intact(kept, asset):
         return kept
@@ -200,7 +200,7 @@ def _obtain(asset: Asset, progress: Progress = lambda done: None) -> Path:
     return kept
 
 
-def _fetch(asset: Asset, kept: Path, progress: Progress) -> None:
+def _fetch(asset: Asset, kept: Path, progress: OnProgress) -> None:
     """Try the sources in turn; the first whose bytes have the right hash becomes `kept`."""
     part = kept.with_name(f"{kept.name}.part")  # survives a break: only the upstream source resumes it
     reasons = []
@@ -224,7 +224,7 @@ def _fetch(asset: Asset, kept: Path, progress: Progress) -> None:
 
 
 def _sources(
-    asset: Asset, part: Path, fresh: Path, progress: Progress
+    asset: Asset, part: Path, fresh: Path, progress: OnProgress
 ) -> Iterator[tuple[str, Callable[[], Path]]]:
     """The sources in the order in which they are tried: a name for messages, and what writes the file."""
     for folder in mirror_folders():

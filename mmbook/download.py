@@ -24,7 +24,7 @@ from pathlib import Path
 CONNECT_SECONDS = 20  # a closed network should be noticed while the reader still watches
 CHUNK = 1 << 20
 
-Progress = Callable[[int], None]
+OnProgress = Callable[[int], None]
 """Called with the number of bytes that are there so far."""
 
 
@@ -38,7 +38,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def download(url: str, part: Path, size: int, progress: Progress = lambda done: None) -> None:
+def download(url: str, part: Path, size: int, progress: OnProgress = lambda done: None) -> None:
     """Fetch `url` into `part`, going on from what `part` already holds.
 
     A broken connection is taken up again for as long as each attempt brings something new; what has arrived
@@ -70,7 +70,7 @@ def download(url: str, part: Path, size: int, progress: Progress = lambda done: 
                 raise SourceError(f"the transfer stopped at {start:,} of {size:,} bytes")
 
 
-def _transfer(url: str, part: Path, start: int, size: int, progress: Progress) -> bool:
+def _transfer(url: str, part: Path, start: int, size: int, progress: OnProgress) -> bool:
     """One request; True when the server has sent all that it announced."""
     request = urllib.request.Request(url, headers={"User-Agent": "mmbook"})
     if start:
@@ -92,7 +92,7 @@ def _transfer(url: str, part: Path, start: int, size: int, progress: Progress) -
     return done >= announced
 
 
-def from_upstream(url: str, part: Path, size: int, sha256: str, progress: Progress) -> Path:
+def from_upstream(url: str, part: Path, size: int, sha256: str, progress: OnProgress) -> Path:
     """Fetch `url` into `part`; once more from zero if a file that was continued turns out wrong.
 
     Raises:

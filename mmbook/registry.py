@@ -17,14 +17,17 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mmbook.moved import NEW
+
 T = TypeVar("T", bound=type)
 
 REGISTRY: dict[str, type] = {}
 
 
 def type_name(cls: type) -> str:
-    """What a config calls a class: ``"Bert"`` for one of this package, ``"module.Class"`` for any other."""
-    ours = cls.__module__.partition(".")[0] == __name__.partition(".")[0]
+    """What a config calls a class: ``"Bert"`` for one of the library, ``"module.Class"`` for any other."""
+    package, _, inside = cls.__module__.partition(".")
+    ours = package == __name__.partition(".")[0] and inside.partition(".")[0] not in ("app", "book")
     return cls.__name__ if ours else f"{cls.__module__}.{cls.__qualname__}"
 
 
@@ -145,6 +148,9 @@ def find_class(name: str, folder: str | Path | None = None) -> type:
         raise ValueError(
             f"no class {short} is registered; run the cell or script that defines it, then load again"
         )
+    home = {old.rpartition(".")[2]: new for old, new in NEW.items()}.get(name, "")
+    if not module and home.rpartition(".")[2] == name:  # it stood in the library once
+        return find_class(home)
     if not module:
         known = ", ".join(sorted(key for key in REGISTRY if "." not in key))
         raise ValueError(

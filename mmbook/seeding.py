@@ -26,13 +26,26 @@ def seeded(*key: object) -> Iterator[None]:
 
     Afterwards all three go on where they were before.
     """
+    with states_kept():
+        reseed(digest(*key))
+        yield
+
+
+def reseed(number: int) -> None:
+    """Start the global generators of torch (on the CPU), numpy and `random` anew."""
+    import torch
+
+    torch.default_generator.manual_seed(number % 2**64)  # not torch.manual_seed, which seeds the GPUs, too
+    np.random.seed(number % 2**32)  # noqa: NPY002
+    random.seed(number)
+
+
+@contextmanager
+def states_kept() -> Iterator[None]:
+    """Have those three go on afterwards where they were before."""
     import torch
 
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-    seed = digest(*key)
-    torch.default_generator.manual_seed(seed >> 1)  # not torch.manual_seed, which seeds the GPUs, too
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    random.seed(seed)
     try:
         yield
     finally:

@@ -21,10 +21,11 @@ from torch.nn import functional as F
 
 import mmbook.train.trainer
 from mmbook import Trainer
+from mmbook.book.written.pretrain import ContrastivePretraining
 from mmbook.data.arrays import from_arrays
-from mmbook.models import ContrastivePretraining, Features, MultimodalOutput
+from mmbook.models import Features, MultimodalOutput
 from mmbook.train import Callback
-from mmbook.train.accelerator import is_shard, whole
+from mmbook.train.accelerator import is_sharded, whole
 
 # children start from a server that has imported everything, and not from scratch
 FORKS = multiprocessing.get_context("forkserver")
@@ -104,7 +105,7 @@ def run(kind: str, folder: str, options: dict, steps=None, pause: float = 0.0) -
     watch = [Counter(steps, pause)] if steps is not None else []
     trainer = Trainer(model, train, valid, callbacks=watch, **(usual | options))
     history = trainer.fit()
-    assert any(is_shard(p) for p in model.parameters()) == (kind == "sharded")
+    assert any(is_sharded(p) for p in model.parameters()) == (kind == "sharded")
     norm = sum(whole(p).detach().norm() for p in model.parameters()).reshape(1)
     everywhere = trainer.accelerator.gather(norm)
     assert (everywhere == everywhere[0]).all()  # the best weights are put back on each process

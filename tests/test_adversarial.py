@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from mmbook import Trainer, collate
+from mmbook.book.written.gan import LOSSES, Adversarial, Critic, Generator, gradient_penalty
+from mmbook.book.written.mode_coverage import mode_coverage
 from mmbook.data import from_arrays
-from mmbook.evaluate.two_sample import mode_coverage
-from mmbook.generate import LOSSES, Adversarial, Condition, Critic, Generator, VectorNet, gradient_penalty
+from mmbook.generate import Condition, VectorNet
 from mmbook.modality import group
 
 PLAIN = {"schedule": "constant", "warmup": 0.0, "clip": None, "weight_decay": 0.0, "progress": False}

@@ -12,7 +12,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from mmbook.book.datasets.emoji_drawings import draw
-from mmbook.preprocess import ImageAugmenter, ImageProcessor
+from mmbook.book.image_augment import ImageAugmenter
+from mmbook.preprocess import ImageProcessor
 from mmbook.registry import build
 
 NOTHING: dict[str, Any] = {"scale": (1.0, 1.0), "stretch": 1.0, "rotate": 0.0, "flip": 0.0, "colour": 0.0}

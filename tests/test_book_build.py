@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from mmbook.book.progress import Progress
+from mmbook.book.progress import ProgressLine
 from tools import keys, store
 from tools.pages import docname, notebooks, pages
 from tools.render import HTML, inputs, is_current
@@ -200,7 +200,7 @@ def test_failure_is_named_and_the_rest_is_kept(project: Path) -> None:
 
 def test_the_estimate_follows_the_recorded_times() -> None:
     """What is left takes what was recorded, at the pace so far; a job without a record takes the mean."""
-    progress = Progress("jobs", {"a": 10.0, "b": 20.0, "c": None}, jobs=1)
+    progress = ProgressLine("jobs", {"a": 10.0, "b": 20.0, "c": None}, jobs=1)
     assert progress.left() == pytest.approx(45.0)
     progress.started("a")
     progress.began["a"] -= 20.0  # twice as slow as recorded
@@ -211,7 +211,7 @@ def test_the_estimate_follows_the_recorded_times() -> None:
 
 def test_a_log_gets_a_line_while_a_job_runs(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a terminal a line comes at every turn, and one at the end of each job."""
-    with Progress("jobs", {"a": 10.0}, jobs=1, every=0.01) as progress:
+    with ProgressLine("jobs", {"a": 10.0}, jobs=1, every=0.01) as progress:
         progress.started("a")
         while "now a" not in (said := capsys.readouterr().out):
             pass

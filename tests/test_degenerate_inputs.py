@@ -5,20 +5,21 @@ import pytest
 import torch
 from torch import nn
 
+from mmbook.book.written.correlation import agreement
+from mmbook.book.written.corrupt import deviation
+from mmbook.book.written.mode_coverage import mode_coverage
+from mmbook.book.written.sanity import sanity_check
 from mmbook.data.arrays import from_arrays
 from mmbook.evaluate import (
     ACCURACY,
     Statistic,
-    agreement,
     auroc,
     bootstrap,
     bootstrap_paired,
     classification_metrics,
     detection_metrics,
-    deviation,
     equal_mass,
     interval,
-    mode_coverage,
     paired,
     ranking_metrics,
     regression_report,
@@ -29,7 +30,7 @@ from mmbook.evaluate import (
 )
 from mmbook.evaluate.inputs import p_value
 from mmbook.evaluate.two_sample import median_distance
-from mmbook.explain import attribute, sanity_check, shapley
+from mmbook.explain import attribute, shapley
 
 N = 24
 RNG = np.random.default_rng(0)

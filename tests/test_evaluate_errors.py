@@ -9,9 +9,9 @@ import torch
 from IPython.display import HTML
 from PIL import Image
 
+from mmbook.book.errors import browse_errors
 from mmbook.data.arrays import from_arrays
 from mmbook.evaluate import MissingAtRandom
-from mmbook.explain import browse_errors
 from mmbook.preprocess import ImageProcessor
 
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])

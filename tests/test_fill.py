@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mmbook import Trainer
+from mmbook.book.written.fill import fill, make_filler, with_gaps
 from mmbook.data import from_arrays
-from mmbook.generate import fill, make_filler, with_gaps
 
 
 def data(n=300, seed=0):

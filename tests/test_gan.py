@@ -7,18 +7,11 @@ import torch
 from torch import nn
 
 from mmbook import Modality
+from mmbook.book.written.drawing import DrawingNet, PictureNet
 from mmbook.book.written.fit_gan import fit_gan
-from mmbook.evaluate.two_sample import mode_coverage
-from mmbook.generate import (
-    LOSSES,
-    Condition,
-    Critic,
-    DrawingNet,
-    Generator,
-    PictureNet,
-    VectorNet,
-    gradient_penalty,
-)
+from mmbook.book.written.gan import LOSSES, Critic, Generator, gradient_penalty
+from mmbook.book.written.mode_coverage import mode_coverage
+from mmbook.generate import Condition, VectorNet
 from mmbook.registry import build
 
 # Two distributions over four places, as counts of 100.

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from mmbook import Modality, MultimodalModel
-from mmbook.encoders import Bert, LoRA, LoRALinear, Pooled, add_lora, merge_lora
+from mmbook.book.written.lora import LoRA, LoRALinear, add_lora, merge_lora
+from mmbook.encoders import Bert, Pooled
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification
 

@@ -11,19 +11,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from mmbook import MultimodalModel, Trainer, collate
+from mmbook.book.written.gan import Adversarial, Critic, Generator
+from mmbook.book.written.pcgrad import PCGrad
+from mmbook.book.written.pretrain import ContrastivePretraining, MaskedPretraining
 from mmbook.fusion import Aligned, build_fusion
-from mmbook.generate import VAE, Adversarial, Condition, Critic, Generator
+from mmbook.generate import VAE, Condition
 from mmbook.heads import Classification, Regression
-from mmbook.models import (
-    Blended,
-    ContrastivePretraining,
-    Features,
-    MaskedPretraining,
-    Modulated,
-    MultiTask,
-    PCGrad,
-    UncertaintyWeights,
-)
+from mmbook.models import Blended, Features, Modulated, MultiTask, UncertaintyWeights
 from mmbook.models.detection import Detection, SetDetection
 from mmbook.registry import register
 from mmbook.train import Callback

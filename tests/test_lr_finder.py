@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mmbook import Trainer
+from mmbook.book.written.find_lr import find_lr
 from mmbook.data.arrays import from_arrays
 from mmbook.models import fusion_on_features
-from mmbook.train.lr_finder import find_lr
 
 
 def data(count=96):

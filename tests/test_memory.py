@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmbook import MultimodalModel, Trainer, collate
+from mmbook.book.written.lora import add_lora
 from mmbook.book.written.memory import largest_batch, predict_memory, storage_bytes
 from mmbook.data import from_arrays
 from mmbook.encoders import Bert, ResNet, Wav2Vec2
-from mmbook.encoders.lora import add_lora
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification
 from mmbook.models import fusion_on_features

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from mmbook import MultimodalModel, Trainer
+from mmbook.book.written.pcgrad import PCGrad, with_gradients, without_conflict
 from mmbook.data.arrays import from_arrays
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification, Regression
 from mmbook.modality import group
-from mmbook.models import Features, FixedWeights, MultiTask, PCGrad, UncertaintyWeights
+from mmbook.models import Features, FixedWeights, MultiTask, UncertaintyWeights
 from mmbook.models.detection import Detection
-from mmbook.models.pcgrad import with_gradients, without_conflict
 
 DIMS = {"a": 4, "b": 5}
 

@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from mmbook import Modality, Trainer
+from mmbook.book.written.pretrain import ContrastivePretraining, MaskedPretraining
+from mmbook.book.written.token_transformer import TokenTransformer
 from mmbook.data.arrays import from_arrays
-from mmbook.encoders import Flattened, Pooled, Projected, TokenTransformer
+from mmbook.encoders import Flattened, Pooled, Projected
 from mmbook.losses import info_nce
 from mmbook.modality import collate
-from mmbook.models import ContrastivePretraining, Features, MaskedPretraining
+from mmbook.models import Features
 
 T, D = 6, 4
 

@@ -162,8 +162,8 @@ def test_workers_give_the_same_rows(posts):
 
 def test_sound_is_speech_at_the_stated_rate_and_never_clipped():
     spoken = speech.recordings()
-    assert len(spoken.ends) == len(speech.VOICES) * len(speech.PHRASES) * 2 * speech.TAKES
-    for i in range(0, len(spoken.ends), 7):
+    assert len(spoken.voice) == len(speech.VOICES) * len(speech.PHRASES) * 2 * speech.TAKES
+    for i in range(0, len(spoken.voice), 7):
         sound = spoken.sound(i)
         assert sound.dtype == np.float32
         assert 0.4 < len(sound) / speech.RATE <= speech.MAX_SECONDS
@@ -359,3 +359,35 @@ def test_bad_names_are_refused_with_the_allowed_ones():
         draw("1f600", "noto")
     with pytest.raises(ValueError, match="no drawing"):
         draw("1f600-1f600", "openmoji")
+
+
+def test_a_sound_made_alone_is_the_one_that_is_kept():
+    together, spoken = speech.RECIPE.tensors(), speech.recordings()
+    for number in (0, 77, len(spoken.voice) - 1):
+        start = int(together["ends"][number - 1]) if number else 0
+        kept = together["samples"][start : together["ends"][number]].numpy()
+        assert np.array_equal(speech.coded(speech.made(speech._record, [number])[0]), kept)
+        assert np.array_equal(spoken.sound(number), kept / np.float32(32768))
+
+
+def test_a_few_sounds_are_made_one_by_one_and_then_all_at_once():
+    class Recipe:
+        made = 0
+
+        def is_made(self):
+            return False
+
+        def tensors(self):
+            self.made += 1
+            return speech.stored([np.full(4, i / 1000, np.float32) for i in range(100)])
+
+    recipe, asked = Recipe(), []
+    sounds = speech.Sounds(
+        recipe, lambda number: asked.append(number) or np.full(4, number / 1000, np.float32)
+    )
+    for number in [*range(speech.FEW), 3]:
+        assert sounds[number] == pytest.approx(number / 1000, abs=1e-4)
+    assert asked == list(range(speech.FEW)) and recipe.made == 0
+    for number in (99, 98, 3):
+        assert sounds[number] == pytest.approx(number / 1000, abs=1e-4)
+    assert len(asked) == speech.FEW and recipe.made == 1

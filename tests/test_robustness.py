@@ -6,20 +6,17 @@ import torch
 from torch import nn
 
 from mmbook import collate
-from mmbook.data.arrays import from_arrays
-from mmbook.evaluate import (
-    AUROC,
+from mmbook.book.written.corrupt import (
     Dropped,
     Hiss,
-    MissingAtRandom,
     MissingWhere,
     Noisy,
     curve_plot,
     deviation,
-    paired,
-    predict_logits,
     robustness_curve,
 )
+from mmbook.data.arrays import from_arrays
+from mmbook.evaluate import AUROC, MissingAtRandom, paired, predict_logits
 from mmbook.models import fusion_on_features
 
 RNG = np.random.default_rng(0)

@@ -10,7 +10,9 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from mmbook import MultimodalModel, collate
+from mmbook.book.show import overlay, spectrogram_overlay, words_html
 from mmbook.book.written.encoder_costs import flops
+from mmbook.book.written.sanity import randomised, sanity_check
 from mmbook.encoders import GRU, Bert, MelCNN, SmallCNN, ViT, Word2Vec
 from mmbook.explain import (
     IncompleteMap,
@@ -19,13 +21,8 @@ from mmbook.explain import (
     by_token,
     gradient_x_input,
     integrated_gradients,
-    overlay,
-    randomised,
     rollout,
-    sanity_check,
     smooth_grad,
-    spectrogram_overlay,
-    words_html,
 )
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification
@@ -306,7 +303,7 @@ def test_rollout_is_a_distribution_over_what_is_real():
 
 
 def test_encoders_without_attention_say_so():
-    with pytest.raises(ValueError, match="GRU has no SelfAttention"):
+    with pytest.raises(ValueError, match="GRU has no MultiHeadAttention"):
         attention_weights(GRU(8), Modality(torch.randn(2, 4000), torch.ones(2, 4000, dtype=torch.bool)))
     with pytest.raises(ValueError, match="no weights"):
         rollout([])

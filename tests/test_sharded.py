@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from mmbook import MultimodalModel
 from mmbook.app.train import whole_model
 from mmbook.models import fusion_on_features
-from mmbook.train.accelerator import is_shard
+from mmbook.train.accelerator import is_sharded
 from tests import runs
 
 OPTIONS = {"dropout": 0.0, "norm": False, "ema": 0.9, "schedule": "constant"}
@@ -42,7 +42,7 @@ def _save_from_shards(folder: str) -> None:
     torch.manual_seed(0)
     model = fusion_on_features({"a": 4}, "attention", num_classes=2)
     torch.distributed.fsdp.fully_shard(model)
-    assert all(is_shard(p) for p in model.parameters())
+    assert all(is_sharded(p) for p in model.parameters())
     whole_model(model).save_pretrained(folder)
     torch.distributed.destroy_process_group()
 

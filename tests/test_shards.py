@@ -16,16 +16,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mmbook import collate
+from mmbook.app.shard_csv import shard_csv
 from mmbook.book.film import write_video
-from mmbook.data import (
-    FileDataset,
-    FilesSkipped,
-    ShardDataset,
-    ShardIndex,
-    index_shards,
-    shard_csv,
-    write_shards,
-)
+from mmbook.data import FileDataset, FilesSkipped, ShardDataset, ShardIndex, index_shards, write_shards
 from mmbook.data import shards as shards_module
 from mmbook.data.shard_format import modality_of, suffix_of
 from mmbook.preprocess import AudioProcessor, ImageProcessor, VideoProcessor

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmbook.book.recipes import balance, labels, tasks, transfer
-from mmbook.encoders import LoRALinear
+from mmbook.book.written.lora import LoRALinear
 
 
 def test_the_best_decisions_on_drowned_data_reach_the_stated_ceilings():

@@ -9,15 +9,8 @@ import torch
 from torch import Tensor
 
 from mmbook.book.datasets.speech import recordings
-from mmbook.preprocess.spectrum import (
-    decibels,
-    frames,
-    hann,
-    inverse_stft,
-    mel_filterbank,
-    power,
-    stft,
-)
+from mmbook.book.written.spectrum import decibels, inverse_stft
+from mmbook.preprocess.spectrum import frames, hann, mel_filterbank, power, stft
 
 # size of a frame, hop: even and odd, a hop that does not divide the frame, a size that is no power of two
 SIZES = [(400, 160), (512, 128), (401, 100), (7, 3), (64, 64)]

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from mmbook.app.cli import app
 from mmbook.app.config_data import Files, open_data
 from mmbook.app.predict import predict_files
+from mmbook.app.shard_csv import shard_csv
 from mmbook.data import (
     FileDataset,
     FilesSkipped,
@@ -23,7 +24,6 @@ from mmbook.data import (
     Table,
     files,
     labelled_files,
-    shard_csv,
     write_shards,
 )
 from mmbook.data.kinds import KINDS, kind_of, kinds_of

@@ -3,15 +3,8 @@
 import numpy as np
 import pytest
 
-from mmbook.evaluate.two_sample import (
-    SCALES,
-    _halvings,
-    _mmd2,
-    gaussian_kernel,
-    median_distance,
-    mode_coverage,
-    two_sample,
-)
+from mmbook.book.written.mode_coverage import mode_coverage
+from mmbook.evaluate.two_sample import SCALES, _halvings, _mmd2, gaussian_kernel, median_distance, two_sample
 
 RANDOM = np.random.default_rng(0)
 

@@ -8,8 +8,9 @@ from torch import nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from mmbook import Modality, Trainer
+from mmbook.book.written.drawing import DrawingNet, PictureNet
 from mmbook.data import from_arrays
-from mmbook.generate import VAE, Condition, DrawingNet, PictureNet, VectorNet, kl_to_standard_normal
+from mmbook.generate import VAE, Condition, VectorNet, kl_to_standard_normal
 from mmbook.registry import build
 
 NOISE, WEIGHT = 0.5, torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.5]])  # orthogonal columns

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from mmbook import Modality, collate
 from mmbook.book.datasets.word_pairs import RELATIONS, word_pairs
+from mmbook.book.written.correlation import agreement
 from mmbook.book.written.skip_gram import gradients, skip_gram, skip_gram_loss
 from mmbook.encoders import Word2Vec
-from mmbook.evaluate import agreement
 
 WORDS = ["film", "good", "bad", "plot", "actor"]
 

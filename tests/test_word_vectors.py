@@ -10,8 +10,8 @@ from mmbook.book.datasets.sentences import sentence_indices, sentences
 from mmbook.book.datasets.word_pairs import word_pairs
 from mmbook.book.recipes import sentence_features, word_vectors
 from mmbook.book.recipes.words import shuffled, training_texts
+from mmbook.book.written.correlation import agreement
 from mmbook.encoders import Bert
-from mmbook.evaluate import agreement
 from mmbook.preprocess import TextProcessor, words
 
 

@@ -19,3 +19,8 @@ def run_main(main: Callable[..., None], *arguments: object) -> None:
         main(*arguments)
     except Stop as stop:
         sys.exit(str(stop))
+
+
+# For jsonschema, which nbformat imports and which would import it: its grammars of addresses take two seconds
+# to compile, in each process anew, and no notebook has an address to be checked.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]

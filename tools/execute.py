@@ -21,7 +21,7 @@ import nbformat
 import psutil
 from filelock import FileLock
 
-from mmbook.book.progress import Progress
+from mmbook.book.progress import ProgressLine
 from tools import Stop, run_main, store
 from tools.failure import RUNNING, describe
 from tools.keys import BENCHMARKS, LOCK, closure, notebook_key
@@ -72,7 +72,10 @@ def run_all(todo: list[Path], keys: dict[Path, str]) -> list[str]:
     expected = {docname(notebook): seconds.get(docname(notebook)) for notebook in todo}
     print(f"Running {min(JOBS, len(todo))} at a time, {THREADS} thread(s) each", flush=True)
     failures = []
-    with ThreadPoolExecutor(JOBS) as pool, Progress("notebooks", expected, min(JOBS, len(todo))) as progress:
+    with (
+        ThreadPoolExecutor(JOBS) as pool,
+        ProgressLine("notebooks", expected, min(JOBS, len(todo))) as progress,
+    ):
 
         def begun(notebook: Path) -> Run:
             progress.started(docname(notebook))
@@ -129,18 +132,9 @@ def run(notebook: Path, threads: int) -> Run:
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(notebook, copy)
     log = copy.with_suffix(".log")
-    command = [sys.executable, "-m", "pytest", "--nbmake", "--nbmake-kernel=python3"]
-    command += [
-        f"--nbmake-timeout={CELL_SECONDS}",
-        "--overwrite",
-        "-q",
-        "--color=no",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-    ]
-    command += ["-c", str(RUN / "pytest.ini"), str(copy)]
+    command = [sys.executable, "-m", "pytest", "-p", "tools", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command += ["--nbmake", "--nbmake-kernel=python3", f"--nbmake-timeout={CELL_SECONDS}", "--overwrite"]
+    command += ["-q", "--color=no", "-c", str(RUN / "pytest.ini"), str(copy)]
     with (
         log.open("w") as output,
         subprocess.Popen(command, env=environment(threads, copy), stdout=output, stderr=output) as tests,

@@ -20,7 +20,7 @@ from pathlib import Path
 import nbformat
 
 from mmbook.book.closure import Closure, Package
-from mmbook.book.syntax import digest as short
+from mmbook.book.syntax import hashed as short
 from tools import Stop
 
 LOCK = Path("requirements/lock.txt")

@@ -36,7 +36,8 @@ def shard(
 ) -> None:
     """Pack the files that a CSV names into tar shards, from which training reads at any scale."""
     with plainly():
-        from mmbook.data import index_shards, shard_csv
+        from mmbook.app.shard_csv import shard_csv
+        from mmbook.data import index_shards
 
         if index is not None:
             if source is not None:

@@ -11,7 +11,7 @@ from mmbook.app.console import is_main, say
 from mmbook.app.run_folder import write_run
 from mmbook.app.spec import read_run
 from mmbook.models import MultimodalModel
-from mmbook.train.accelerator import is_shard, whole
+from mmbook.train.accelerator import is_sharded, whole
 from mmbook.train.callbacks import Callback
 from mmbook.train.trainer import Trainer
 
@@ -52,7 +52,7 @@ def whole_model(model: MultimodalModel) -> MultimodalModel:
 
     All processes must ask for it together.
     """
-    if not any(is_shard(p) for p in model.parameters()):
+    if not any(is_sharded(p) for p in model.parameters()):
         return model
     found = MultimodalModel.from_config(model.to_config())
     found.load_state_dict({name: whole(value).cpu() for name, value in model.state_dict().items()})

@@ -32,7 +32,7 @@ from torch import Tensor
 from mmbook.assets import cache_dir
 from mmbook.book.closure import Closure, changes, package
 from mmbook.book.pedigree import REPOSITORY, pedigree
-from mmbook.book.syntax import digest
+from mmbook.book.syntax import hashed
 from mmbook.scale import scale
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class Recipe:
     @property
     def key(self) -> str:
         """A hash of `made_by`."""
-        return digest(self.made_by)
+        return hashed(self.made_by)
 
     @property
     def module(self) -> str:
@@ -135,9 +135,13 @@ class Recipe:
             return "the package does not hold it"
         return "" if self.kept_file.is_file() else "its file is missing"
 
+    def is_made(self) -> bool:
+        """Whether it is there, in the package or in the cache."""
+        return not self.stale() or self.cached_file.is_file()
+
     def needed_ahead(self) -> bool:
         """Whether a page that uses it would have to wait."""
-        return bool(self.stale()) and (self.keep or self.ahead) and not self.cached_file.is_file()
+        return (self.keep or self.ahead) and not self.is_made()
 
     def tensors(self) -> dict[str, Tensor]:
         """The result: from the package, or from the cache, or made now.

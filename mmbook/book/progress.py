@@ -21,7 +21,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 10 and rest else f"{round(whole / 60)} min"
 
 
-class Progress:
+class ProgressLine:
     """Shows several jobs, some at a time: a bar on a terminal; in a log a line at each end, and in between.
 
     Use it as a context manager.

@@ -21,7 +21,7 @@ Bindings = dict[str, set[tuple[str, Chain]]]
 OWN_NAMES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
-def digest(*things: object) -> str:
+def hashed(*things: object) -> str:
     """16 hexadecimal digits that depend on all of the things, as `repr` shows them."""
     return hashlib.sha256(repr(things).encode()).hexdigest()[:16]
 
@@ -112,7 +112,7 @@ class Module:
         names = {node.id for s in statements for node in ast.walk(s) if isinstance(node, ast.Name)}
         bound = self._bound_in(statements)
         imports = sorted((name, *sorted(bound[name])) for name in names & bound.keys())
-        return digest(imports, [_text(statement) for statement in statements], *more)
+        return hashed(imports, [_text(statement) for statement in statements], *more)
 
 
 class Uses:

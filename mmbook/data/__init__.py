@@ -6,28 +6,14 @@ from mmbook.data.folders import Folder, open_files
 from mmbook.data.fsdd import FSDD
 from mmbook.data.labels import Labels
 from mmbook.data.shard_format import ShardIndex
-from mmbook.data.shard_writer import shard_csv, write_shards
+from mmbook.data.shard_writer import write_shards
 from mmbook.data.shards import ShardDataset, index_shards
 from mmbook.data.tables import Table, labelled_files
 from mmbook.moved import moved_names
 
 __all__ = [
-    "FSDD",
-    "ArrayDataset",
-    "FileDataset",
-    "FilesSkipped",
-    "Folder",
-    "Labels",
-    "ShardDataset",
-    "ShardIndex",
-    "Skipped",
-    "Table",
-    "from_arrays",
-    "index_shards",
-    "labelled_files",
-    "open_files",
-    "shard_csv",
-    "write_shards",
-]
+    "FSDD", "ArrayDataset", "FileDataset", "FilesSkipped", "Folder", "Labels", "ShardDataset", "ShardIndex",
+    "Skipped", "Table", "from_arrays", "index_shards", "labelled_files", "open_files", "write_shards",
+]  # fmt: skip
 
 __getattr__ = moved_names(__name__)

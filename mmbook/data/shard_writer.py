@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmbook.data.files import RESERVED, FileDataset, FilesSkipped, Skipped
-from mmbook.data.kinds import KINDS
 from mmbook.data.labels import Labels
 from mmbook.data.shard_format import INDEX, Shard, ShardIndex, packed, suffix_of
-from mmbook.data.tables import Table
-from mmbook.seeding import stream
 
 LONGEST_KEY = 60  # bytes; a tar's header has room for 100, and the suffix needs some
 
 
-class Written(NamedTuple):
+class WrittenShards(NamedTuple):
     """What `write_shards` has done: the index of the folder, and the files that made a row be left out."""
 
     contents: ShardIndex
@@ -37,7 +34,7 @@ def write_shards(
     classes: int | None = None,
     class_names: Sequence[str] | None = None,
     text: Sequence[str] = ("text",),
-) -> Written:
+) -> WrittenShards:
     """Write ``folder/train-000000.tar`` and so on, and their index ``shards.json``, for `ShardDataset`.
 
     Rows are written in their order, and a reader's buffer can only mix neighbours: shuffle them first, where
@@ -98,7 +95,7 @@ def write_shards(
             FilesSkipped,
             stacklevel=2,
         )
-    return Written(index, samples.skipped)
+    return WrittenShards(index, samples.skipped)
 
 
 class _Tars(ExitStack):
@@ -212,57 +209,3 @@ def _clear(part: Path) -> None:
         if re.fullmatch(r"[\w-]+-\d{6}\.tar", path.name) or path.name in (INDEX, f"{INDEX}.part"):
             path.unlink()
     part.rmdir()
-
-
-def shard_csv(
-    source: str | os.PathLike[str],
-    folder: str | os.PathLike[str],
-    *,
-    columns: Sequence[str] | None = None,
-    prefix: str = "train",
-    per_shard: int = 1000,
-    max_bytes: int = 2**30,
-    seed: int | None = 0,
-) -> Written:
-    """Write the files that a CSV names into shards, as the command ``mmbook shard`` does.
-
-    What a cell means is said in `mmbook.data.tables.Table`, and what labels are in `Labels.of_cells`; words
-    become classes in the order of the alphabet, with their names in the index. Nothing is written if a row
-    has too many or too few cells.
-
-    Args:
-        source: the table, with columns text, image, audio, video, and, where there are, labels and id.
-        folder: where to write; must not exist yet, or be empty.
-        columns: names of the modalities, where they are others than those four. The table's further columns
-            are then passed over. A name that begins with "text" holds texts.
-        prefix, per_shard, max_bytes: as in `write_shards`.
-        seed: of the order in which the rows are dealt to shards, since a reader mixes only neighbours; None
-            keeps the table's own. The id of a row without one is its number in the table, counted from 0.
-
-    Raises:
-        ValueError: what `Table`, `Labels.of_cells` and `write_shards` refuse; a row with an error.
-    """
-    table = Table(source)
-    kinds = {name: "text" if name.startswith("text") else name for name in columns or KINDS}
-    missing = [name for name in columns or () if name not in table.header]
-    if missing:
-        raise ValueError(f"{source} has the columns {', '.join(table.header)}, and none called {missing[0]}")
-    labels = table.labels() if "labels" in table.header else Labels("none")
-    rows = []
-    for number, sample in enumerate(table.samples(kinds, others=columns is not None)):
-        if sample.errors:
-            raise ValueError(f"{sample.place}: {'; '.join(sample.errors)}")
-        label = {} if labels.kind == "none" else {"labels": labels.read(sample.labels or "")}
-        rows.append({**sample.items, **label, "id": number if sample.id == str(number) else sample.id})
-    if seed is not None:
-        rows = [rows[i] for i in stream("csv", seed).permutation(len(rows))]
-    return write_shards(
-        rows,
-        folder,
-        per_shard=per_shard,
-        max_bytes=max_bytes,
-        prefix=prefix,
-        classes=labels.classes,
-        class_names=labels.names or None,
-        text=[name for name, kind in kinds.items() if kind == "text"],
-    )

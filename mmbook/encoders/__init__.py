@@ -13,7 +13,6 @@ from torch import nn
 
 from mmbook.encoders.bert import Bert
 from mmbook.encoders.framewise import Framewise
-from mmbook.encoders.lora import LoRA, LoRALinear, add_lora, merge_lora
 from mmbook.encoders.mel import LogMel, TelephoneMel
 from mmbook.encoders.mel_cnn import MelCNN
 from mmbook.encoders.mobilenet import MobileNetV2
@@ -21,7 +20,6 @@ from mmbook.encoders.recurrent import GRU, LSTM
 from mmbook.encoders.resnet import ResNet
 from mmbook.encoders.small_cnn import SmallCNN
 from mmbook.encoders.space_time import SpaceTime
-from mmbook.encoders.token_transformer import TokenTransformer
 from mmbook.encoders.vgg import VGG
 from mmbook.encoders.video3d import Video3D
 from mmbook.encoders.vit import ViT
@@ -31,34 +29,10 @@ from mmbook.encoders.wrappers import Flattened, Frozen, Pooled, Projected
 from mmbook.moved import moved_names
 
 __all__ = [
-    "ENCODERS",
-    "GRU",
-    "LSTM",
-    "VGG",
-    "Bert",
-    "Flattened",
-    "Framewise",
-    "Frozen",
-    "LoRA",
-    "LoRALinear",
-    "LogMel",
-    "MelCNN",
-    "MobileNetV2",
-    "Pooled",
-    "Projected",
-    "ResNet",
-    "SmallCNN",
-    "SpaceTime",
-    "TelephoneMel",
-    "TokenTransformer",
-    "ViT",
-    "Video3D",
-    "Wav2Vec2",
-    "Word2Vec",
-    "add_lora",
-    "build_encoder",
-    "merge_lora",
-]
+    "ENCODERS", "GRU", "LSTM", "VGG", "Bert", "Flattened", "Framewise", "Frozen", "LogMel", "MelCNN",
+    "MobileNetV2", "Pooled", "Projected", "ResNet", "SmallCNN", "SpaceTime", "TelephoneMel", "ViT", "Video3D",
+    "Wav2Vec2", "Word2Vec", "build_encoder",
+]  # fmt: skip
 
 __getattr__ = moved_names(__name__)
 

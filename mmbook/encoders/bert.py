@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from mmbook.encoders.reference import options_of, renamed
 from mmbook.modality import Modality
+from mmbook.moved import moved_names
 from mmbook.registry import register
 
 
-class SelfAttention(nn.Module):
+class MultiHeadAttention(nn.Module):
     """Every token looks at every real token of its row: softmax(Q Kᵀ / √d) V, in several heads."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
@@ -40,14 +41,14 @@ class SelfAttention(nn.Module):
         return self.out(y.transpose(1, 2).flatten(2))  # (B, heads, T, D/heads) -> (B, T, D)
 
 
-class Block(nn.Module):
+class PostNormBlock(nn.Module):
     """Attention, then a two-layer perceptron on each token; each added to its input, then normalised."""
 
     def __init__(
         self, width: int, heads: int, hidden: int, dropout: float, attention_dropout: float, eps: float
     ) -> None:
         super().__init__()
-        self.attention = SelfAttention(width, heads, attention_dropout)
+        self.attention = MultiHeadAttention(width, heads, attention_dropout)
         self.attention_norm = nn.LayerNorm(width, eps=eps)
         self.expand = nn.Linear(width, hidden)
         self.contract = nn.Linear(hidden, width)
@@ -106,7 +107,7 @@ class Bert(nn.Module):
         self.norm = nn.LayerNorm(width, eps=eps)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
-            Block(width, heads, hidden, dropout, attention_dropout, eps) for _ in range(layers)
+            PostNormBlock(width, heads, hidden, dropout, attention_dropout, eps) for _ in range(layers)
         )
         self.apply(_initialise)
 
@@ -238,3 +239,6 @@ def our_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed(
         weights, _NAMES, r"^pooler\.dense\.|^embeddings\.position_ids$", qkv=("query", "key", "value")
     )
+
+
+__getattr__ = moved_names(__name__)

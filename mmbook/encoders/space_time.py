@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbook.encoders.bert import SelfAttention
+from mmbook.encoders.bert import MultiHeadAttention
 from mmbook.encoders.reference import options_of, read_imagenet, renamed
 from mmbook.modality import Modality
 from mmbook.registry import register
@@ -30,10 +30,10 @@ class DividedBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.time_norm = nn.LayerNorm(width, eps=eps)
-        self.time_attention = SelfAttention(width, heads, attention_dropout)
+        self.time_attention = MultiHeadAttention(width, heads, attention_dropout)
         self.time_out = nn.Linear(width, width)
         self.attention_norm = nn.LayerNorm(width, eps=eps)
-        self.attention = SelfAttention(width, heads, attention_dropout)
+        self.attention = MultiHeadAttention(width, heads, attention_dropout)
         self.norm = nn.LayerNorm(width, eps=eps)
         self.expand = nn.Linear(width, hidden)
         self.contract = nn.Linear(hidden, width)

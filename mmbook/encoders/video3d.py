@@ -55,7 +55,7 @@ class RealNorm(BatchNorm3d):
         return super().forward(x)
 
 
-class Residual(nn.Module):
+class Residual3d(nn.Module):
     """Two convolutions of 3 × 3 × 3, added to their input; `stride` halves time, height and width."""
 
     def __init__(self, before: int, after: int, stride: int) -> None:
@@ -118,8 +118,8 @@ class Video3D(nn.Module):
         self.stem_norm = RealNorm(widths[0])
         before, layers = widths[0], []
         for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-            layers.append(Residual(before, width, stride=2 if stage else 1))
-            layers += [Residual(width, width, stride=1) for _ in range(count - 1)]
+            layers.append(Residual3d(before, width, stride=2 if stage else 1))
+            layers += [Residual3d(width, width, stride=1) for _ in range(count - 1)]
             before = width
         self.blocks = nn.ModuleList(layers)
         for module in self.modules():

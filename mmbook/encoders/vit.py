@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbook.encoders.bert import SelfAttention
+from mmbook.encoders.bert import MultiHeadAttention
 from mmbook.encoders.grid import grid_tokens
 from mmbook.encoders.reference import options_of, read_imagenet, renamed
 from mmbook.modality import Modality
@@ -32,14 +32,14 @@ class PreNormBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width, eps=eps)
-        self.attention = SelfAttention(width, heads, attention_dropout)
+        self.attention = MultiHeadAttention(width, heads, attention_dropout)
         self.norm = nn.LayerNorm(width, eps=eps)
         self.expand = nn.Linear(width, hidden)
         self.contract = nn.Linear(hidden, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, attend: Tensor | None = None) -> Tensor:
-        """`x` ``(N, T, D)``; `attend` as in `SelfAttention`, None where all tokens may look at all."""
+        """`x` ``(N, T, D)``; `attend` as in `MultiHeadAttention`, None where all tokens may look at all."""
         x = x + self.dropout(self.attention(self.attention_norm(x), attend))
         return x + self.dropout(self.contract(F.gelu(self.expand(self.norm(x)))))
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmbook.encoders.bert import Block
+from mmbook.encoders.bert import PostNormBlock
 from mmbook.encoders.mel import checked_waves
 from mmbook.encoders.reference import options_of, renamed
 from mmbook.encoders.vit import PreNormBlock
@@ -182,7 +182,7 @@ class Wav2Vec2(nn.Module):
         self.project = nn.Linear(channels[-1], width)
         self.positions = nn.Conv1d(width, width, position_kernel, groups=position_groups)
         self.norm = nn.LayerNorm(width, eps=eps)
-        block = PreNormBlock if norm_first else Block
+        block = PreNormBlock if norm_first else PostNormBlock
         self.blocks = nn.ModuleList(
             block(width, heads, hidden, dropout, attention_dropout, eps) for _ in range(layers)
         )

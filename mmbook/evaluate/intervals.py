@@ -104,7 +104,7 @@ def interval(
     if table.shape[1] == 1 and len(table) > 1 and not clusters:
         table = table.T  # one score a seed: the seeds are what is sampled
     factors = _factors(clusters, table.shape[1])
-    kind = kind_of(table) if kind is None else kind
+    kind = kind_of_scores(table) if kind is None else kind
     if kind not in get_args(Kind):
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(get_args(Kind))}")
     least, most = BOUNDS[kind]
@@ -142,11 +142,11 @@ def paired(
             f"scores have shapes {a.shape} and {b.shape}; a paired comparison needs the same samples"
         )
     if kind is None:
-        kind = "share" if kind_of(a) == kind_of(b) == "share" else "number"
+        kind = "share" if kind_of_scores(a) == kind_of_scores(b) == "share" else "number"
     return interval(a - b, clusters, kind="difference" if kind == "share" else "number", level=level)
 
 
-def kind_of(scores: Floats) -> Kind:
+def kind_of_scores(scores: Floats) -> Kind:
     """What scores are by their values: see `interval`."""
     if not np.isin(scores, (-1, 0, 1)).all():
         return "number"

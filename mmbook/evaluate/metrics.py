@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from mmbook.evaluate.calibration import reliability
-from mmbook.evaluate.correlation import pearson, spearman
 from mmbook.evaluate.inputs import class_logits, finite, numbers, tensor
 from mmbook.extras import need
 from mmbook.losses.boxes import corners
@@ -216,6 +215,21 @@ def regression_report(values: ArrayLike | Tensor, targets: ArrayLike | Tensor) -
         "spearman": float(np.mean([spearman(a, b) for a, b in columns])),
         "ccc": float(np.mean([concordance(a, b) for a, b in columns])),
     }
+
+
+def spearman(x: ArrayLike, y: ArrayLike) -> float:
+    """Pearson's correlation of the ranks, ties sharing their mean rank; NaN where all values are equal."""
+    from scipy.stats import rankdata
+
+    return pearson(rankdata(x), rankdata(y))
+
+
+def pearson(x: ArrayLike, y: ArrayLike) -> float:
+    """Pearson's correlation of two rows of numbers; NaN where one is constant."""
+    a, b = (np.asarray(row, dtype=float) for row in (x, y))
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])
 
 
 def concordance(x: ArrayLike, y: ArrayLike) -> float:

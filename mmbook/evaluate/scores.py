@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mmbook.evaluate.bootstrap import Resampled, resampled
 from mmbook.evaluate.inputs import finite
-from mmbook.evaluate.intervals import Interval, Kind, interval, kind_of
+from mmbook.evaluate.intervals import Interval, Kind, interval, kind_of_scores
 from mmbook.evaluate.metrics import auroc, concordance, macro_f1
 
 Clusters = Mapping[str, ArrayLike] | None
@@ -63,7 +63,7 @@ class Score:
             ValueError: a score that is not finite.
         """
         table = np.stack([finite(self.of(one, labels), f"scores ({self.name})") for one in answers])
-        return Scored(table, clusters, self.kind or kind_of(table))
+        return Scored(table, clusters, self.kind or kind_of_scores(table))
 
 
 @dataclass(frozen=True)

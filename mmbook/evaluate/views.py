@@ -1,11 +1,11 @@
-"""A dataset seen otherwise: fewer modalities, one of them dealt out anew, or the labels.
+"""A dataset seen otherwise: fewer modalities, gaps in them, one of them dealt out anew, or the labels.
 
 Each works on rows ``{name: Tensor, ..., "labels", "id"}`` of any dataset, and has as many as it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mmbook.data.arrays import ArrayDataset
+from mmbook.seeding import stream
 
 
 def labels_of(dataset: Any) -> Tensor:
@@ -117,6 +118,45 @@ class ShuffledLabels(View):
 def gone(value: Tensor | None) -> Tensor | None:
     """A missing modality as a tensor of length 0: even where all rows lack it, a batch then has its mask."""
     return None if value is None else value[:0]
+
+
+class MissingAtRandom(View):
+    """Each modality of each row is missing with its rate, independently of all else.
+
+    That is *completely* at random in the terms of Rubin (1976), https://doi.org/10.1093/biomet/63.3.581: what
+    is gone says nothing of what it was. `MissingWhere` makes gaps that do.
+
+    Whether it is, is a pure function of (seed, modality, index), and what is missing at a rate is missing at
+    every higher one. A row may lose everything; it stays, and the model must answer it.
+
+    Args:
+        dataset: of rows.
+        rate: for all modalities, or by name: one that is not named is always there, as in
+            ``{"image": 0.5, "audio": 0.5}``; ``{"audio": 1}`` takes a modality away as a whole.
+        seed: of the draw.
+
+    Raises:
+        ValueError: a rate outside [0, 1], or for an unknown name.
+    """
+
+    def __init__(self, dataset: Any, rate: float | Mapping[str, float], seed: int = 0) -> None:
+        super().__init__(dataset)
+        rates = dict(rate) if isinstance(rate, Mapping) else dict.fromkeys(self.modalities, rate)
+        self.check(list(rates))
+        self.seed, self.rates = seed, {name: check_rate(value) for name, value in rates.items()}
+
+    def change(self, row: dict[str, Any], index: int) -> dict[str, Any]:
+        for name, rate in self.rates.items():
+            if rate > 0 and stream("missing", self.seed, name, index).random() < rate:
+                row[name] = gone(row.get(name))
+        return row
+
+
+def check_rate(rate: float) -> float:
+    """`rate` itself, from 0 to 1."""
+    if not 0 <= rate <= 1:
+        raise ValueError(f"the rate is {rate}; it must be from 0 to 1")
+    return rate
 
 
 # Arrays make whole batches at once, and a control need not be slower than the method it controls.

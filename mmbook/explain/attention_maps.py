@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbook.answers import evaluating
-from mmbook.encoders.bert import SelfAttention
+from mmbook.encoders.bert import MultiHeadAttention
 from mmbook.modality import Modality
 
 
@@ -20,16 +20,16 @@ def attention_weights(encoder: nn.Module, modality: Modality) -> list[Tensor]:
     """The weights of each layer, first to last: ``(N, heads, T, T)``, rows sum to one over what may be seen.
 
     Args:
-        encoder: made of `mmbook.encoders.bert.SelfAttention`: `Bert`, `ViT`, a token Transformer.
+        encoder: made of `mmbook.encoders.bert.MultiHeadAttention`: `Bert`, `ViT`, a token Transformer.
         modality: its input. N is the batch, for a `ViT` the frames of the batch, one after the other.
 
     Raises:
         ValueError: an encoder without such a layer.
     """
-    layers = [module for module in encoder.modules() if isinstance(module, SelfAttention)]
+    layers = [module for module in encoder.modules() if isinstance(module, MultiHeadAttention)]
     if not layers:
         raise ValueError(
-            f"{type(encoder).__name__} has no SelfAttention layer; use saliency, or the weights of the fusion"
+            f"{type(encoder).__name__} has no MultiHeadAttention layer; use saliency, or a fusion's weights"
         )
     found: list[Tensor] = []
 

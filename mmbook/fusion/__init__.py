@@ -27,24 +27,9 @@ from mmbook.fusion.self_attention import SelfAttention
 from mmbook.fusion.tensor import TensorFusion
 
 __all__ = [
-    "FUSIONS",
-    "Aligned",
-    "Attention",
-    "Bilinear",
-    "Bottleneck",
-    "Concat",
-    "CrossAttention",
-    "FiLM",
-    "Gated",
-    "Late",
-    "LowRank",
-    "Mean",
-    "Missing",
-    "ProductOfExperts",
-    "SelfAttention",
-    "TensorFusion",
-    "build_fusion",
-]
+    "FUSIONS", "Aligned", "Attention", "Bilinear", "Bottleneck", "Concat", "CrossAttention", "FiLM", "Gated",
+    "Late", "LowRank", "Mean", "Missing", "ProductOfExperts", "SelfAttention", "TensorFusion", "build_fusion",
+]  # fmt: skip
 
 FUSIONS: dict[str, type[nn.Module]] = {
     "concat": Concat,

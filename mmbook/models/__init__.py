@@ -4,22 +4,8 @@ from mmbook.models.balance import Blended, Modulated, blend_weights
 from mmbook.models.features import Features, encode_dataset, fusion_on_features
 from mmbook.models.multimodal import MultimodalModel, MultimodalOutput
 from mmbook.models.multitask import FixedWeights, MultiTask, UncertaintyWeights
-from mmbook.models.pcgrad import PCGrad
-from mmbook.models.pretrain import ContrastivePretraining, MaskedPretraining
 
 __all__ = [
-    "Blended",
-    "ContrastivePretraining",
-    "Features",
-    "FixedWeights",
-    "MaskedPretraining",
-    "Modulated",
-    "MultiTask",
-    "MultimodalModel",
-    "MultimodalOutput",
-    "PCGrad",
-    "UncertaintyWeights",
-    "blend_weights",
-    "encode_dataset",
-    "fusion_on_features",
-]
+    "Blended", "Features", "FixedWeights", "Modulated", "MultiTask", "MultimodalModel", "MultimodalOutput",
+    "UncertaintyWeights", "blend_weights", "encode_dataset", "fusion_on_features",
+]  # fmt: skip

@@ -9,26 +9,14 @@ from __future__ import annotations
 
 from mmbook.moved import moved_names
 from mmbook.preprocess.audio import AudioProcessor
-from mmbook.preprocess.augment import ImageAugmenter
 from mmbook.preprocess.decode_video import read_video
 from mmbook.preprocess.image import ImageProcessor
 from mmbook.preprocess.text import TextProcessor, WordProcessor, clean, vocabulary_of, words
 from mmbook.preprocess.video import VideoProcessor, sample_clips, sample_frames, sample_rate
 
 __all__ = [
-    "AudioProcessor",
-    "ImageAugmenter",
-    "ImageProcessor",
-    "TextProcessor",
-    "VideoProcessor",
-    "WordProcessor",
-    "clean",
-    "read_video",
-    "sample_clips",
-    "sample_frames",
-    "sample_rate",
-    "vocabulary_of",
-    "words",
-]
+    "AudioProcessor", "ImageProcessor", "TextProcessor", "VideoProcessor", "WordProcessor", "clean",
+    "read_video", "sample_clips", "sample_frames", "sample_rate", "vocabulary_of", "words",
+]  # fmt: skip
 
 __getattr__ = moved_names(__name__)

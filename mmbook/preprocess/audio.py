@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
@@ -19,9 +20,9 @@ from mmbook.registry import register
 class AudioProcessor:
     """A sound to a waveform ``(T,)`` float32, mono, at `rate` samples a second.
 
-    Takes a file's path, a pair (array, rate), or a one-dimensional float tensor that is at `rate` already. An
-    array is ``(N,)`` or ``(N, channels)``, float in [-1, 1] or integers, which are scaled by their type's
-    range. Channels are averaged. Only the first `max_seconds` are kept.
+    Takes a file's path, a file's bytes, a pair (array, rate), or a one-dimensional float tensor that is at
+    `rate` already. An array is ``(N,)`` or ``(N, channels)``, float in [-1, 1] or integers, which are scaled
+    by their type's range. Channels are averaged. Only the first `max_seconds` are kept.
 
     Args:
         rate: samples a second of the output.
@@ -34,7 +35,7 @@ class AudioProcessor:
         self.rate = rate
         self.max_seconds = max_seconds
 
-    def __call__(self, audio: str | os.PathLike[str] | tuple[Any, int] | Tensor) -> Tensor:
+    def __call__(self, audio: str | os.PathLike[str] | bytes | tuple[Any, int] | Tensor) -> Tensor:
         """``(T,)`` float32, 1 <= T <= ``rate * max_seconds``.
 
         Raises:
@@ -45,7 +46,12 @@ class AudioProcessor:
         """
         if isinstance(audio, str | os.PathLike):
             name = os.fspath(audio)
-            wave, rate = read_sound(name, self.max_seconds)
+            if not Path(name).is_file():
+                raise FileNotFoundError(f"no sound file at {name}")
+            wave, rate = read_sound(name, name, self.max_seconds)
+        elif isinstance(audio, bytes):
+            name = f"{len(audio)} bytes"
+            wave, rate = read_sound(io.BytesIO(audio), name, self.max_seconds)
         elif isinstance(audio, tuple) and len(audio) == 2:
             name, rate = "the array", audio[1]
             wave = torch.as_tensor(audio[0])
@@ -53,8 +59,8 @@ class AudioProcessor:
             name, rate, wave = "the tensor", self.rate, audio
         else:
             raise TypeError(
-                f"AudioProcessor got {type(audio).__name__}; it takes a path, (array, rate), or a 1-D float "
-                f"tensor at {self.rate} Hz. A sound that is missing is left out of the row"
+                f"AudioProcessor got {type(audio).__name__}; it takes a path, bytes, (array, rate), or a 1-D "
+                f"float tensor at {self.rate} Hz. A sound that is missing is left out of the row"
             )
         if int(rate) != rate or rate < 1:
             raise ValueError(f"{name} has a rate of {rate}; give samples a second, such as 16000")
@@ -80,29 +86,27 @@ class AudioProcessor:
         return wave
 
 
-def read_sound(name: str, max_seconds: float) -> tuple[Tensor, int]:
+def read_sound(source: str | io.BytesIO, name: str, max_seconds: float) -> tuple[Tensor, int]:
     """The first `max_seconds` of a file as ``(N, channels)`` float32, and its rate.
 
     Raises:
-        FileNotFoundError: no such file.
         ValueError: a file that is no sound, or that ends before the length its header states.
     """
     import soundfile
 
-    if not Path(name).is_file():
-        raise FileNotFoundError(f"no sound file at {name}")
     try:
-        info = soundfile.info(name, verbose=True)
-        frames = min(info.frames, round(max_seconds * info.samplerate) + 1)
-        wave, rate = soundfile.read(name, frames=frames, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(source) as file:
+            rate, log = file.samplerate, file.extra_info
+            frames = min(file.frames, round(max_seconds * rate) + 1)
+            wave = file.read(frames, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise ValueError(
-            f"cannot read a sound from {name}: {error}. Replace the file or leave it out"
+            f"cannot read a sound from {name}: {error.error_string} Replace the file or leave it out"
         ) from error
     # libsndfile reads a cut-off WAV or AIFF to where it ends and says so only in its log, "data : 32000
     # (should be 12000)". The largest numbers stand for "not known" in the header of a sound that was
     # streamed.
-    stated = re.search(r"(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", info.extra_info)
+    stated = re.search(r"(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", log)
     if len(wave) < frames or (stated and int(stated[2]) < int(stated[1]) < 2**31 - 1):
         raise ValueError(
             f"{name} is cut off: it ends before the length that its header states. Fetch it again"

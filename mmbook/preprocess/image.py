@@ -107,11 +107,17 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _decode(source: str | os.PathLike[str] | io.BytesIO | Image.Image, name: str) -> Image.Image:
-    from PIL import Image
+    from PIL import Image, ImageFile
 
+    # where PIL has been told to fill up what is cut off, it does so with grey
+    told, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         if isinstance(source, Image.Image):  # its pixels may still be in the file
             return to_rgb(source)
+        with Image.open(source) as image:
+            if image.format != "PNG":
+                return to_rgb(image)
+            image.verify()  # decoding does not look at the checksums of the pixels
         with Image.open(source) as image:
             return to_rgb(image)
     # PIL reports broken files in as many ways as there are formats
@@ -119,6 +125,8 @@ def _decode(source: str | os.PathLike[str] | io.BytesIO | Image.Image, name: str
         raise ValueError(
             f"cannot read a picture from {name}: {error}. Replace the file or leave it out"
         ) from error
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = told
 
 
 def check_pixels(pixels: Tensor, name: str, shape: str) -> Tensor:

@@ -124,12 +124,12 @@ def channels_last(model: nn.Module) -> None:
 
 def whole(value: Any) -> Any:
     """The tensor whose shard this is (all processes must ask for it together); anything else as it is."""
-    return value.full_tensor() if is_shard(value) else value
+    return value.full_tensor() if is_sharded(value) else value
 
 
 def cut_as(value: Tensor, own: Tensor) -> Tensor:
     """This process's shard of the whole tensor `value`, cut as `own` is."""
-    if not is_shard(own):
+    if not is_sharded(own):
         return value
     from torch.distributed.tensor import distribute_tensor
 
@@ -138,6 +138,6 @@ def cut_as(value: Tensor, own: Tensor) -> Tensor:
     return distribute_tensor(value.to(own.device), where.device_mesh, where.placements, src_data_rank=None)
 
 
-def is_shard(value: Any) -> bool:
+def is_sharded(value: Any) -> bool:
     """By what it can do: importing the class takes seconds, which only a sharded run should spend."""
     return hasattr(value, "full_tensor")

@@ -19,6 +19,8 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 
 from mmbook.train.accelerator import everyones
 
+BETWEEN = "between samples"  # the objective of it, where a model has several
+
 
 class Between:
     """The loss between all samples of a step, ready to be sent back part by part.

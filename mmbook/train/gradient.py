@@ -14,10 +14,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mmbook.models.pcgrad import BETWEEN
 from mmbook.train.batch_norm import SyncedNorms
 from mmbook.train.batches import Step, parts_of
-from mmbook.train.between import Between
+from mmbook.train.between import BETWEEN, Between
 
 Parts = list[tuple[dict[str, Any], int]]
 
@@ -31,7 +30,7 @@ class Gradient:
       takes `num_items_in_batch`, and gives the sum over a part divided by that.
     - ``contrast(embeddings)``: the loss between samples, from the ``.embeddings`` that ``forward`` returns.
     - ``objectives``: names. ``forward(objective=name, **batch)`` is the loss of one of them, and ``combine``
-      makes of their gradients the one to step by (as `mmbook.models.PCGrad`).
+      makes of their gradients the one to step by (as `mmbook.book.written.pcgrad.PCGrad`).
 
     Batch norm, which is over the samples of all processes, is over each part by itself.
 

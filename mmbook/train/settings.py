@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mmbook.train.optimizer import OPTIMIZERS
-from mmbook.train.schedule import SCHEDULES
 
+SCHEDULES = ("constant", "cosine", "linear")
 PRECISIONS = ("no", "bf16", "fp16")
 LOGS = ("csv", "tensorboard")
 
@@ -84,16 +84,8 @@ class Settings:
 
     # What may differ between a run and the run that goes on from its checkpoint.
     FREE: ClassVar[tuple[str, ...]] = (
-        "output_dir",
-        "save_every",
-        "keep",
-        "keep_best",
-        "resume",
-        "device",
-        "workers",
-        "logs",
-        "progress",
-    )
+        "output_dir", "save_every", "keep", "keep_best", "resume", "device", "workers", "logs", "progress",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         one_of = {"optimizer": tuple(OPTIMIZERS), "schedule": SCHEDULES, "precision": PRECISIONS}

@@ -1,4 +1,4 @@
-"""Short spoken phrases whose feeling is in the voice only: synthesised once, kept in the cache.
+"""Short spoken phrases whose feeling is in the voice only: synthesised when they are first asked for.
 
 One neural voice (hibari, Apache-2.0) says neutral phrases. Its network predicts a spectrum and a pitch curve,
 and the waveform is made from both; between the two steps the curve is moved and stretched. With the rate at
@@ -15,7 +15,7 @@ wrong: these are made signals, not acted or felt emotion.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import product
 from typing import Any, NamedTuple
@@ -29,7 +29,10 @@ from mmbook.book.datasets.splits import check_split
 from mmbook.book.kept import Recipe
 from mmbook.seeding import stream
 
+Wave = NDArray[np.float32]
+
 RATE = 16_000  # Hz
+FEW = 64  # sounds that are made one by one
 MAX_SECONDS = 2.5
 TAKES = 3  # recordings of each phrase by each voice with each feeling
 
@@ -112,19 +115,48 @@ LEVEL, LEVEL_JITTER = 1.5, 1.5  # dB
 SPEEDS = np.geomspace(0.62, 1.62, 21)
 
 
+class Sounds:
+    """Made sounds by number, ``(T,)`` float32 in [-1, 1] at `RATE`.
+
+    The first `FEW` that are asked for are made one by one, which is all that a page needs that plays some.
+    Who asks for more, as a training does, has all of them made at once, and kept in the cache.
+
+    Args:
+        recipe: of all of them, as `stored` stores them.
+        make: number -> sound; a pure function.
+    """
+
+    def __init__(self, recipe: Recipe, make: Callable[[int], Wave]) -> None:
+        self.recipe, self.make = recipe, make
+        self.few: dict[int, NDArray[np.int16]] = {}
+        self.all: dict[str, NDArray[Any]] | None = None
+
+    def __getitem__(self, number: int) -> Wave:
+        return self._coded(int(number)).astype(np.float32) / np.float32(32768)
+
+    def _coded(self, number: int) -> NDArray[np.int16]:
+        if number in self.few:
+            return self.few[number]
+        if self.all is None and len(self.few) < FEW and not self.recipe.is_made():
+            self.few[number] = coded(made(self.make, [number])[0])
+            return self.few[number]
+        if self.all is None:
+            self.all = {name: array.numpy() for name, array in self.recipe.tensors().items()}
+        ends = self.all["ends"]
+        return self.all["samples"][ends[number - 1] if number else 0 : ends[number]]
+
+
 class Recordings(NamedTuple):
     """All recordings, in the order of ``product(voices, phrases, feelings, takes)``."""
 
-    samples: NDArray[np.int16]  # one after the other
-    ends: NDArray[np.int64]  # (N,) where each ends in `samples`
+    sounds: Sounds
     voice: NDArray[np.int64]  # (N,) index into VOICES
     phrase: NDArray[np.int64]  # (N,) index into PHRASES
     feeling: NDArray[np.int64]  # (N,) 0 negative, 1 positive
 
     def sound(self, index: int) -> NDArray[np.float32]:
         """Recording `index`, ``(T,)`` float32 in [-1, 1] at `RATE`."""
-        start = self.ends[index - 1] if index else 0
-        return self.samples[start : self.ends[index]].astype(np.float32) / np.float32(32768)
+        return self.sounds[index]
 
     def of_split(self, split: str) -> NDArray[np.int64]:
         """Indices of the recordings whose voice belongs to `split`."""
@@ -134,35 +166,58 @@ class Recordings(NamedTuple):
 
 @cache  # a dataset asks for each of its rows
 def recordings() -> Recordings:
-    """The recordings, made at the first call and read from the cache afterwards."""
-    return Recordings(**{name: array.numpy() for name, array in RECIPE.tensors().items()})
+    """The recordings; a sound is made when it is asked for."""
+    voice, phrase, feeling, _ = np.array(_order()).T
+    return Recordings(Sounds(RECIPE, _record), voice, phrase, feeling)
+
+
+@cache
+def _order() -> list[tuple[int, int, int, int]]:
+    """Voice, phrase, feeling and take of each recording."""
+    return list(product(range(len(VOICES)), range(len(PHRASES)), (0, 1), range(TAKES)))
 
 
 def _make() -> dict[str, Tensor]:
+    return stored(made(_record, range(len(_order()))))
+
+
+@cache
+def synthesiser() -> Any:
+    """hibari's voice; it takes a second to load."""
     from hibari import Hibari
 
-    synthesiser = Hibari()
-    order = list(product(range(len(VOICES)), range(len(PHRASES)), (0, 1), range(TAKES)))
+    return Hibari()
+
+
+def made(make: Callable[..., Wave], numbers: Iterable[Any]) -> list[Wave]:
+    """`make` of each number, in one thread: filters are so short that to wake a second one costs more."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the filters are so short that waking a second thread costs more than it does
+    torch.set_num_threads(1)
     try:
-        sounds = [_record(synthesiser, *which) for which in order]
+        return [make(number) for number in numbers]
     finally:
         torch.set_num_threads(threads)
-    voice, phrase, feeling, _ = np.array(order).T
-    return stored(sounds) | {
-        name: torch.from_numpy(column.copy())
-        for name, column in {"voice": voice, "phrase": phrase, "feeling": feeling}.items()
-    }
 
 
-def stored(sounds: Sequence[NDArray[np.float32]]) -> dict[str, Tensor]:
-    """Sounds in [-1, 1] one after the other in "samples", 16 bits each, and in "ends" where each ends."""
-    samples = np.concatenate([np.round(sound * 32767).astype(np.int16) for sound in sounds])
+def coded(sound: Wave) -> NDArray[np.int16]:
+    """A sound in [-1, 1] as 16-bit numbers."""
+    return np.round(sound * 32767).astype(np.int16)
+
+
+def stored(sounds: Sequence[Wave]) -> dict[str, Tensor]:
+    """Sounds one after the other in "samples", 16 bits each, and in "ends" where each ends."""
     return {
-        "samples": torch.from_numpy(samples),
+        "samples": torch.from_numpy(np.concatenate([coded(sound) for sound in sounds])),
         "ends": torch.from_numpy(np.cumsum([len(sound) for sound in sounds])),
     }
+
+
+@cache
+def resampler(rate: int) -> Any:
+    """From `rate` to `RATE`, its filter computed once."""
+    from torchaudio.transforms import Resample
+
+    return Resample(rate, RATE)
 
 
 def minutes(found: Mapping[str, Tensor]) -> dict[str, float]:
@@ -170,19 +225,24 @@ def minutes(found: Mapping[str, Tensor]) -> dict[str, float]:
     return {"minutes": len(found["samples"]) / RATE / 60}
 
 
-@cache
-def _spectrum(synthesiser: Any, phrase: int, speed: float) -> list[NDArray[np.float32]]:
+def spectrum(phonemes: str, speed: float) -> list[NDArray[np.float32]]:
     """What the network predicts: five parts of a spectrum ``(601, F)``, and the pitch ``(F,)`` in Hz."""
-    ids = synthesiser.ids(synthesiser.phonemize(PHRASES[phrase])[0])
+    ids = synthesiser().ids(phonemes)
     feed = {"ids": np.array([ids], np.int64), "speed": np.array([speed], np.float32)}
-    return [part[0] for part in synthesiser.sess.run(None, feed)]
+    return [part[0] for part in synthesiser().sess.run(None, feed)]
 
 
-def _record(synthesiser: Any, voice: int, phrase: int, feeling: int, take: int) -> NDArray[np.float32]:
-    """One recording, ``(T,)`` at `RATE`; a pure function of its four numbers."""
+@cache
+def _said(phrase: int, speed: float) -> list[NDArray[np.float32]]:
+    return spectrum(synthesiser().phonemize(PHRASES[phrase])[0], speed)
+
+
+def _record(number: int) -> Wave:
+    """One recording, ``(T,)`` at `RATE`; a pure function of its number."""
     from hibari import dsp
     from torchaudio import functional as F
 
+    voice, phrase, feeling, take = _order()[number]
     random = stream("speech", voice, phrase, feeling, take)
     who = VOICES[voice]
     strength = 2 * feeling - 1 + SPREAD * random.standard_normal()
@@ -195,17 +255,17 @@ def _record(synthesiser: Any, voice: int, phrase: int, feeling: int, take: int) 
     # Read at a rate `tract` times higher, the sound is that much shorter and higher: ask for the opposite
     # before.
     speed = SPEEDS[np.abs(SPEEDS - tempo / who.tract).argmin()]
-    *spectrum, curve = _spectrum(synthesiser, phrase, speed)
+    *parts, curve = _said(phrase, speed)
     voiced = curve > 40  # Hz; the synthesiser's own threshold
     bent = pitch / who.tract * (curve / np.median(curve[voiced])).clip(0.25, 4) ** stretch
     curve = np.where(voiced, bent.clip(50, 600), curve).astype(np.float32)
-    sound = torch.from_numpy(dsp.synth(*spectrum, curve, random))
-    sound = F.resample(sound, round(48 * who.tract) * 500, RATE)  # multiples of 500 Hz keep the filter short
+    sound = torch.from_numpy(dsp.synth(*parts, curve, random))
+    sound = resampler(round(48 * who.tract) * 500)(sound)  # multiples of 500 Hz keep the filter short
     sound = F.highpass_biquad(F.treble_biquad(sound, RATE, who.tilt), RATE, 60)
     return _levelled(_trimmed(sound.numpy()), level)
 
 
-def _trimmed(sound: NDArray[np.float32]) -> NDArray[np.float32]:
+def _trimmed(sound: Wave) -> Wave:
     """Without the silence at both ends (40 dB under the peak), with 10 ms faded in and out."""
     loud = np.flatnonzero(np.abs(sound) > np.abs(sound).max() / 100)
     margin = RATE // 50
@@ -216,10 +276,10 @@ def _trimmed(sound: NDArray[np.float32]) -> NDArray[np.float32]:
     return sound
 
 
-def _levelled(sound: NDArray[np.float32], level: float) -> NDArray[np.float32]:
+def _levelled(sound: Wave, level: float) -> Wave:
     """Scaled to `level` dB RMS, or as near as a peak of 0.98 allows: lowered, never clipped."""
     gain = 10 ** (level / 20) / np.sqrt(np.mean(sound**2))
     return sound * np.float32(min(gain, 0.98 / np.abs(sound).max()))
 
 
-RECIPE = Recipe("speech_voices", _make, minutes, keep=False, versions=("hibari-tts",))
+RECIPE = Recipe("speech_voices", _make, minutes, keep=False, ahead=False, versions=("hibari-tts",))

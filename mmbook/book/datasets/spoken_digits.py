@@ -16,9 +16,9 @@ Pitch and vocal tract go together as in people (Peterson and Barney 1952, https:
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from mmbook.book.datasets import formant_voices
 from mmbook.book.datasets.formant_voices import BINS, HZ_PER_BIN
-from mmbook.book.datasets.speech import minutes, stored
+from mmbook.book.datasets.speech import Wave, made, minutes, resampler, spectrum, stored
 from mmbook.book.datasets.splits import SPLITS, check_split
 from mmbook.book.kept import Recipe
 from mmbook.seeding import stream
@@ -57,7 +57,7 @@ ENDINGS = (".", "!", "?", ",")  # the sentence mark moves the melody
 SPEEDS = (0.75, 0.9, 1.05, 1.25, 1.5)  # at which the network runs; voices share its output
 
 
-class Voice(NamedTuple):
+class DigitVoice(NamedTuple):
     """What one made speaker of the neural kind keeps from word to word."""
 
     pitch: float  # median, Hz
@@ -72,15 +72,15 @@ class Voice(NamedTuple):
 class SpokenDigits(NamedTuple):
     """All recordings, in the order of ``product(voices, words)``."""
 
-    samples: NDArray[np.int16]  # one after the other
-    ends: NDArray[np.int64]  # (N,) where each ends in `samples`
+    samples: NDArray[np.int16]  # one after the other, those of one kind and then those of the other
+    starts: NDArray[np.int64]  # (N,) where each begins in `samples`
+    ends: NDArray[np.int64]  # (N,) where it ends
     voice: NDArray[np.int64]  # (N,) number of the voice; the first are those of "train", even ones neural
     digit: NDArray[np.int64]  # (N,) 0 to 9
 
     def sound(self, index: int) -> NDArray[np.float32]:
         """Recording `index`, ``(T,)`` float32 in [-1, 1] at `RATE`."""
-        start = self.ends[index - 1] if index else 0
-        return self.samples[start : self.ends[index]].astype(np.float32) / np.float32(32768)
+        return self.samples[self.starts[index] : self.ends[index]].astype(np.float32) / np.float32(32768)
 
     def of_split(self, split: str, kind: str | None = None) -> NDArray[np.int64]:
         """Indices of the recordings by voices of `split`, and of one `kind` unless it is None.
@@ -98,11 +98,11 @@ class SpokenDigits(NamedTuple):
         return np.flatnonzero(wanted)
 
 
-def voice(number: int) -> Voice:
-    """Voice `number` of the neural kind; a pure function of it."""
+def voice(number: int) -> DigitVoice:
+    """DigitVoice `number` of the neural kind; a pure function of it."""
     random = stream("digit voice", number)
     height = random.uniform()  # low and long, or high and short, with a spread of 6 % around the line
-    return Voice(
+    return DigitVoice(
         pitch=75 * (320 / 75) ** height,
         tract=0.80 * (1.24 / 0.80) ** height * np.exp(0.06 * random.standard_normal()),
         bend=tuple(0.07 * random.standard_normal(4)),
@@ -115,39 +115,35 @@ def voice(number: int) -> Voice:
 
 @cache  # a dataset asks for each of its rows
 def synthetic_digits() -> SpokenDigits:
-    """The recordings, made at the first call (under a minute) and read from the cache afterwards."""
-    return SpokenDigits(**{name: array.numpy() for name, array in RECIPE.tensors().items()})
+    """The recordings, made at the first call (some two minutes) and read from the cache afterwards."""
+    made = [{name: part.numpy() for name, part in RECIPES[kind].tensors().items()} for kind in KINDS]
+    lengths = [np.diff(part["ends"], prepend=0) for part in made]
+    ends = np.cumsum(np.concatenate(lengths))
+    starts = ends - np.concatenate(lengths)
+
+    def in_order(column: NDArray[np.int64]) -> NDArray[np.int64]:
+        """From kind after kind to voice after voice: the kinds take turns."""
+        return column.reshape(len(KINDS), -1, len(WORDS)).swapaxes(0, 1).reshape(-1)
+
+    voices, digits = np.divmod(np.arange(len(ends)), len(WORDS))
+    samples = np.concatenate([part["samples"] for part in made])
+    return SpokenDigits(samples, in_order(starts), in_order(ends), voices, digits)
 
 
-def _make() -> dict[str, Tensor]:
-    from hibari import Hibari
-
-    synthesiser = Hibari()
-    order = list(product(range(sum(VOICES.values())), range(len(WORDS))))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the filters are so short that waking a second thread costs more than it does
-    try:
-        sounds = [_record(synthesiser, *which) for which in order]
-    finally:
-        torch.set_num_threads(threads)
-    speaker, digit = np.array(order).T
-    return stored(sounds) | {
-        name: torch.from_numpy(column.copy()) for name, column in {"voice": speaker, "digit": digit}.items()
-    }
+def _make(kind: str) -> dict[str, Tensor]:
+    """All recordings of the voices of one kind, in the order of ``product(voices, words)``."""
+    voices = range(KINDS.index(kind), sum(VOICES.values()), len(KINDS))
+    return stored(made(_record, product(voices, range(len(WORDS)))))
 
 
-@cache
-def _spectrum(synthesiser: Any, phonemes: str, speed: float) -> list[NDArray[np.float32]]:
-    """What the network predicts: five parts of a spectrum ``(601, F)``, and the pitch ``(F,)`` in Hz."""
-    feed = {"ids": np.array([synthesiser.ids(phonemes)], np.int64), "speed": np.array([speed], np.float32)}
-    return [part[0] for part in synthesiser.sess.run(None, feed)]
+_spectrum = cache(spectrum)  # voices share the network's output
 
 
-def _record(synthesiser: Any, number: int, digit: int) -> NDArray[np.float32]:
-    """One recording, ``(T,)`` at `RATE`; a pure function of its two numbers."""
+def _record(which: tuple[int, int]) -> Wave:
+    """One recording, ``(T,)`` at `RATE`; a pure function of voice and digit."""
     from hibari import dsp
-    from torchaudio.functional import resample
 
+    number, digit = which
     random = stream("digit", number, digit)
     if KINDS[number % 2] == "formant":
         who = formant_voices.formants(stream("digit voice", number))
@@ -156,25 +152,24 @@ def _record(synthesiser: Any, number: int, digit: int) -> NDArray[np.float32]:
         still = np.zeros_like(harmonic)  # no phase of its own; and the free part, as a logarithm, is absent
         sound = dsp.synth(harmonic, still, noise, still - 60, still, pitch, random)
     else:
-        sound = dsp.synth(*_neural(synthesiser, number, digit, random), random)
-    wave = _trimmed(resample(torch.from_numpy(sound), dsp.SR, RATE).numpy())
+        sound = dsp.synth(*_neural(number, digit, random), random)
+    wave = _trimmed(resampler(dsp.SR)(torch.from_numpy(sound)).numpy())
     return wave * np.float32(0.5 / np.abs(wave).max())
 
 
-def _neural(
-    synthesiser: Any, number: int, digit: int, random: np.random.Generator
-) -> list[NDArray[np.float32]]:
+def _neural(number: int, digit: int, random: np.random.Generator) -> list[NDArray[np.float32]]:
     """What the network predicts for the word, bent to the voice: five parts of a spectrum, and the pitch."""
     who, habit = voice(number), stream("digit accent", number, digit)
     said = PRONUNCIATIONS[digit]
     word = said[0] if habit.uniform() < USUAL else habit.choice(said[1:])
     tempo = who.tempo * np.exp(0.1 * random.standard_normal())
     speed = min(SPEEDS, key=lambda given: abs(np.log(given / tempo)))
-    *spectrum, curve = _spectrum(synthesiser, word + random.choice(ENDINGS), speed)
+    *predicted, curve = _spectrum(word + random.choice(ENDINGS), speed)
 
     frames = _rhythm(len(curve), tempo / speed, random)
     bins = _resonances(who, len(frames), random)
-    harmonic, turn, noise, free, phase = (part[bins, frames] for part in spectrum)
+    from_where = bins * len(curve) + frames
+    harmonic, turn, noise, free, phase = (part.reshape(-1).take(from_where) for part in predicted)
     octave = np.log2(np.maximum(np.arange(BINS) * HZ_PER_BIN, 100) / 1000)
     colour = (who.tilt * octave * np.log(10) / 20).astype(np.float32)[:, None]  # these are log magnitudes
     breath = np.float32(who.breath * np.log(10) / 20)
@@ -190,7 +185,7 @@ def _rhythm(frames: int, tempo: float, random: np.random.Generator) -> NDArray[n
     return np.searchsorted(when, np.arange(int(when[-1])), side="right").clip(max=frames - 1)
 
 
-def _resonances(who: Voice, frames: int, random: np.random.Generator) -> NDArray[np.int64]:
+def _resonances(who: DigitVoice, frames: int, random: np.random.Generator) -> NDArray[np.int64]:
     """From which of the network's frequencies each bin of each frame is taken, ``(601, F)``.
 
     The bend moves a little in the course of a word, as vowels differ between speakers, too.
@@ -202,7 +197,7 @@ def _resonances(who: Voice, frames: int, random: np.random.Generator) -> NDArray
     return np.round(source).astype(np.int64).clip(max=BINS - 1)
 
 
-def _melody(curve: NDArray[np.float32], who: Voice, random: np.random.Generator) -> NDArray[np.float32]:
+def _melody(curve: NDArray[np.float32], who: DigitVoice, random: np.random.Generator) -> NDArray[np.float32]:
     """The pitch curve around the voice's own pitch; unvoiced frames stay at 0."""
     voiced = curve > 40  # Hz; the synthesiser's own threshold
     pitch = who.pitch * np.exp(0.08 * random.standard_normal())
@@ -223,4 +218,7 @@ def _trimmed(sound: NDArray[np.float32]) -> NDArray[np.float32]:
     return sound
 
 
-RECIPE = Recipe("digit_voices", _make, minutes, keep=False, versions=("hibari-tts",))
+RECIPES = {
+    kind: Recipe(f"digit_voices_{kind}", partial(_make, kind), minutes, keep=False, versions=("hibari-tts",))
+    for kind in KINDS
+}

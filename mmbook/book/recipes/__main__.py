@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from mmbook.book.kept import Recipe, ScoreOutside
-from mmbook.book.progress import Progress
+from mmbook.book.progress import ProgressLine
 from mmbook.book.recipes import declared
 
 JOBS = int(os.environ.get("JOBS", "2"))
@@ -106,7 +106,7 @@ def run(recipes: Mapping[str, Recipe], mode: str, said: Mapping[str, str]) -> in
     needs = {name: needed(recipes[name], recipes.values()) for name in recipes}
     jobs, failures = min(JOBS, len(recipes)), []
     print(f"Recipes: {len(recipes)} to make, {jobs} at a time", flush=True)
-    with ThreadPoolExecutor(jobs) as pool, Progress("recipes", expected, jobs) as progress:
+    with ThreadPoolExecutor(jobs) as pool, ProgressLine("recipes", expected, jobs) as progress:
         running: dict[Future[str], str] = {}
         while waiting or running:
             unfinished = {*waiting, *running.values()}

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from mmbook.book.kept import Recipe
 from mmbook.book.recipes.reviews import review_features
+from mmbook.book.written.fill import fill, make_filler, with_gaps
 from mmbook.data.arrays import ArrayDataset
-from mmbook.generate import VAE, fill, make_filler, with_gaps
+from mmbook.generate import VAE
 from mmbook.modality import collate
 from mmbook.models import MultimodalModel, fusion_on_features
 from mmbook.train import Trainer

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from mmbook.book.datasets.digits import handwritten, standardised
 from mmbook.book.kept import Recipe
+from mmbook.book.written.pretrain import ContrastivePretraining, MaskedPretraining
+from mmbook.book.written.token_transformer import TokenTransformer
 from mmbook.data.arrays import from_arrays
-from mmbook.encoders import Flattened, Frozen, Projected, TokenTransformer
+from mmbook.encoders import Flattened, Frozen, Projected
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification
-from mmbook.models import ContrastivePretraining, Features, MaskedPretraining, MultimodalModel
+from mmbook.models import Features, MultimodalModel
 from mmbook.seeding import stream
 from mmbook.train import Trainer
 

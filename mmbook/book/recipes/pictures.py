@@ -16,11 +16,13 @@ from torch.nn import functional as F
 from mmbook.book.datasets.digits import MEAN, STD, handwritten
 from mmbook.book.kept import Recipe
 from mmbook.book.recipes.digit_requests import paired_up, spoken, written
+from mmbook.book.written.drawing import DrawingNet, PictureNet
 from mmbook.book.written.fit_gan import fit_gan
+from mmbook.book.written.gan import Critic, Generator
+from mmbook.book.written.mode_coverage import mode_coverage
 from mmbook.encoders import Flattened, Projected, SmallCNN
-from mmbook.evaluate.two_sample import mode_coverage
 from mmbook.fusion import build_fusion
-from mmbook.generate import VAE, Condition, Critic, DrawingNet, Generator, PictureNet
+from mmbook.generate import VAE, Condition
 from mmbook.heads import Classification
 from mmbook.modality import Modality
 from mmbook.models import MultimodalModel

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from mmbook.book.kept import Recipe
+from mmbook.book.written.pcgrad import PCGrad
 from mmbook.data.arrays import ArrayDataset, from_arrays
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification, Regression
-from mmbook.models import Features, FixedWeights, MultimodalModel, MultiTask, PCGrad, UncertaintyWeights
+from mmbook.models import Features, FixedWeights, MultimodalModel, MultiTask, UncertaintyWeights
 from mmbook.train import Trainer
 
 SEEDS, TRAIN, TEST = 5, 600, 3000

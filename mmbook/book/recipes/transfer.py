@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from mmbook.book.datasets.sentences import sentence_indices, sentences
 from mmbook.book.kept import Recipe
-from mmbook.encoders import Bert, Frozen, LoRA, Pooled
+from mmbook.book.written.lora import LoRA
+from mmbook.encoders import Bert, Frozen, Pooled
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification
 from mmbook.models import MultimodalModel

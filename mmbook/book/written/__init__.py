@@ -1,1 +1,1 @@
-"""What chapters write out to be read and compared with, and what training itself does not use."""
+"""What chapters write out, to be read and compared with: methods, measurements and arithmetic that only they use."""

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mmbook.preprocess.spectrum import hann, inverse_stft, power, stft
+from mmbook.book.written.spectrum import inverse_stft
+from mmbook.preprocess.spectrum import hann, power, stft
 
 QUARTER = 0.008  # seconds from one frame to the next; a frame is four times as long
 QUIETEST = 0.1  # share of the frames that the noise is taken from where no clip of it is given

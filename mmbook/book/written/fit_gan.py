@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mmbook.generate.gan import LOSSES, Critic, Generator, gradient_penalty
+from mmbook.book.written.gan import LOSSES, Critic, Generator, gradient_penalty
 from mmbook.modality import Modality
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def fit_gan(
         batch_size: real samples, and generated ones, a step.
         lr: of Adam, for both; falls to zero along a cosine over the last half.
         seed: of the batches and the noise. The networks come with their weights: seed before making them.
-        loss: a key of ``mmbook.generate.gan.LOSSES``.
+        loss: a key of ``mmbook.book.written.gan.LOSSES``.
         penalty: weight of R1 and R2, each ``penalty / 2`` times the mean squared slope; 0 for none.
         momentum: of Adam. With any, each side goes on for a while in a direction that was right against an
             opponent who has moved since, and the game may circle or collapse.

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mmbook.evaluate.correlation import spearman
+from mmbook.book.written.correlation import spearman
 from mmbook.evaluate.inputs import finite
 from mmbook.evaluate.intervals import Interval, interval
 from mmbook.explain.saliency import Explain

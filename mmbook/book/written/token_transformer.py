@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from mmbook.encoders.bert import Block
+from mmbook.encoders.bert import PostNormBlock
 from mmbook.modality import Modality
 from mmbook.registry import register
 
@@ -45,7 +45,8 @@ class TokenTransformer(nn.Module):
         self.positions = nn.Parameter(0.02 * torch.randn(max_positions, width))
         self.norm = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(
-            Block(width, heads, 2 * width, dropout, attention_dropout=0.0, eps=1e-5) for _ in range(layers)
+            PostNormBlock(width, heads, 2 * width, dropout, attention_dropout=0.0, eps=1e-5)
+            for _ in range(layers)
         )
 
     def forward(self, modality: Modality) -> Modality:

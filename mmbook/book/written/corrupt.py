@@ -1,4 +1,4 @@
-"""Datasets that are worse by a stated amount: noise, dropped words. Never fewer samples than before.
+"""Datasets that are worse by a stated amount, and how a score falls on them. Never fewer samples than before.
 
 What is drawn is a pure function of (seed, modality, index): the same on every machine, in every order of
 reading, and the same at every level. A higher level adds to what a lower one has done, so a curve over levels
@@ -8,8 +8,8 @@ compares like with like.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,8 +17,15 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mmbook.evaluate.inputs import finite
-from mmbook.evaluate.views import View, gone, names_of
+from mmbook.evaluate.intervals import Interval
+from mmbook.evaluate.predicting import predict_logits
+from mmbook.evaluate.scores import Score, Statistic, usual_scores
+from mmbook.evaluate.views import View, check_rate, gone, labels_of, names_of
 from mmbook.seeding import stream
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 
 class Noisy(View):
@@ -136,50 +143,11 @@ def deviation(dataset: Any, name: str) -> float:
     return math.sqrt(max(0.0, squares / count - (total / count) ** 2))
 
 
-def check_rate(rate: float) -> float:
-    """`rate` itself, from 0 to 1."""
-    if not 0 <= rate <= 1:
-        raise ValueError(f"the rate is {rate}; it must be from 0 to 1")
-    return rate
-
-
 def _noise(value: Tensor, name: str, seed: int, index: int) -> Tensor:
     if not value.is_floating_point():
         raise ValueError(f"{name!r} holds {value.dtype}; noise can be added to float values only")
     drawn = stream("noise", seed, name, index).standard_normal(tuple(value.shape), dtype="float32")
     return torch.from_numpy(drawn).to(value.dtype)
-
-
-class MissingAtRandom(View):
-    """Each modality of each row is missing with its rate, independently of all else.
-
-    That is *completely* at random in the terms of Rubin (1976), https://doi.org/10.1093/biomet/63.3.581: what
-    is gone says nothing of what it was. `MissingWhere` makes gaps that do.
-
-    Whether it is, is a pure function of (seed, modality, index), and what is missing at a rate is missing at
-    every higher one. A row may lose everything; it stays, and the model must answer it.
-
-    Args:
-        dataset: of rows.
-        rate: for all modalities, or by name: one that is not named is always there, as in
-            ``{"image": 0.5, "audio": 0.5}``; ``{"audio": 1}`` takes a modality away as a whole.
-        seed: of the draw.
-
-    Raises:
-        ValueError: a rate outside [0, 1], or for an unknown name.
-    """
-
-    def __init__(self, dataset: Any, rate: float | Mapping[str, float], seed: int = 0) -> None:
-        super().__init__(dataset)
-        rates = dict(rate) if isinstance(rate, Mapping) else dict.fromkeys(self.modalities, rate)
-        self.check(list(rates))
-        self.seed, self.rates = seed, {name: check_rate(value) for name, value in rates.items()}
-
-    def change(self, row: dict[str, Any], index: int) -> dict[str, Any]:
-        for name, rate in self.rates.items():
-            if rate > 0 and stream("missing", self.seed, name, index).random() < rate:
-                row[name] = gone(row.get(name))
-        return row
 
 
 class MissingWhere(View):
@@ -209,3 +177,74 @@ class MissingWhere(View):
 
     def change(self, row: dict[str, Any], index: int) -> dict[str, Any]:
         return row | {self.name: gone(row.get(self.name))} if self.where[index] else row
+
+
+def robustness_curve(
+    models: Any,
+    dataset: Any,
+    corrupt: Callable[[Any, float], Any],
+    levels: Sequence[float],
+    *,
+    score: Score | Statistic | None = None,
+    clusters: Mapping[str, ArrayLike] | None = None,
+) -> pd.DataFrame:
+    """Score at each level of a corruption, with its interval, and the paired change from the first level.
+
+    The population is fixed. A corruption that loses samples (those without any modality, say) would leave the
+    easy ones, and the curve would flatter; it is refused.
+
+    Args:
+        models: one a training seed, or a single one; see `predict_logits`.
+        dataset: of rows with labels, intact.
+        corrupt: ``(dataset, level) -> dataset``, such as
+            ``lambda data, rate: MissingAtRandom(data, {"audio": rate})``.
+        levels: the first is what the others are compared with, usually the one that changes nothing.
+        score: None for accuracy, or mean absolute error where labels are numbers.
+        clusters: as in `interval`; None takes those of the dataset, where it says.
+
+    Returns:
+        One line a level: level, n, score, low, high, change, change_low, change_high. The changes of the
+        first line are zero.
+
+    Raises:
+        ValueError: no levels, or a corruption that changes the number of samples or their labels.
+    """
+    import pandas as pd
+
+    if not levels:
+        raise ValueError("there are no levels; give at least the one that changes nothing, and another")
+    clusters = getattr(dataset, "clusters", None) if clusters is None else clusters
+    intact, truth = View(dataset), labels_of(dataset)
+    measured: Any = usual_scores(truth)[0] if score is None else score
+    runs = list(models) if isinstance(models, list | tuple) else [models]
+    lines, first = [], None
+    for level in levels:
+        worse = corrupt(intact, level)
+        if len(worse) != len(intact) or not torch.equal(labels_of(worse), truth):
+            raise ValueError(
+                f"at level {level} there are {len(worse)} rows, {len(intact)} before, or their labels "
+                f"differ; a curve over other samples compares nothing: keep every row, and its label"
+            )
+        answers = torch.stack([predict_logits(model, worse) for model in runs])
+        found = measured.measure(answers, truth, clusters)
+        change = Interval(0.0, 0.0, 0.0) if first is None else (found - first).interval()
+        first = found if first is None else first
+        lines.append((level, len(worse), *found.interval(), *change))
+    columns = ["level", "n", "score", "low", "high", "change", "change_low", "change_high"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def curve_plot(curves: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
+    """Score by level for each of several `robustness_curve` tables, with the interval as a band."""
+    import matplotlib.pyplot as plt
+
+    from mmbook.plot import BLUE, GREEN, ORANGE, PURPLE, RED, SKY
+
+    ax = plt.subplots(figsize=(5.5, 3.4), layout="constrained")[1] if ax is None else ax
+    looks = zip((BLUE, RED, GREEN, ORANGE, PURPLE, SKY), "osD^vX", strict=True)
+    for (name, table), (colour, shape) in zip(curves.items(), looks, strict=False):
+        ax.plot(table.level, table.score, color=colour, marker=shape, label=name)
+        ax.fill_between(table.level, table.low, table.high, color=colour, alpha=0.2, linewidth=0)
+    ax.set(xlabel="level", ylabel="score")
+    ax.legend(frameon=False)
+    return ax

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from mmbook.extras import need
 from mmbook.plot import BLUE, ORANGE
 
 if TYPE_CHECKING:
@@ -79,7 +78,6 @@ def words_html(words: Sequence[str], found: ArrayLike | Tensor) -> HTML:
         ValueError: another number of words than of values, or values that are not finite.
         ImportError: without IPython, which shows it.
     """
-    need("chapters", "words_html", "IPython")
     from IPython.display import HTML
 
     values = _array(found)

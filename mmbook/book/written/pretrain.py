@@ -29,7 +29,7 @@ class MaskedPretraining(nn.Module):
 
     Args:
         name: the modality.
-        encoder: `Modality` to `Modality` with as many tokens, such as `mmbook.encoders.TokenTransformer`, or
+        encoder: `Modality` to `Modality` with as many tokens, such as a `TokenTransformer`, or
             with one, such as `mmbook.encoders.Flattened`.
         dim: numbers a token, of the input. Standardise them, or the loudest number decides.
         share: of the real tokens of each sample that are hidden, in (0, 1); at least one is.

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from mmbook.models.multimodal import MultimodalModel, MultimodalOutput
 from mmbook.models.multitask import MultiTask
-
-BETWEEN = "between samples"
+from mmbook.train.between import BETWEEN
 
 
 def without_conflict(gradients: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmbook.evaluate.inputs import defined, finite, p_value
+from mmbook.evaluate.metrics import spearman
 
 Floats = NDArray[np.float64]
 
@@ -95,18 +96,3 @@ def agreement(
     p = p_value(found, chance)
     chance_low, chance_high = np.quantile(chance[np.isfinite(chance)], [0.025, 0.975])
     return Agreement(found, float(low), float(high), float(chance_low), float(chance_high), p)
-
-
-def spearman(x: ArrayLike, y: ArrayLike) -> float:
-    """Pearson's correlation of the ranks, ties sharing their mean rank; NaN where all values are equal."""
-    from scipy.stats import rankdata
-
-    return pearson(rankdata(x), rankdata(y))
-
-
-def pearson(x: ArrayLike, y: ArrayLike) -> float:
-    """Pearson's correlation of two rows of numbers; NaN where one is constant."""
-    a, b = (np.asarray(row, dtype=float) for row in (x, y))
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return float(np.corrcoef(a, b)[0, 1])
