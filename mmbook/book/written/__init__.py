@@ -1,1 +1,1 @@
-"""What chapters write out, to be read and compared with: methods, measurements and arithmetic that only they use."""
+"""What chapters write out, to be read and compared with; no other part of the package needs it."""
