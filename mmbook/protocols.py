@@ -63,6 +63,8 @@ class Fusion(Protocol):
     def __call__(
         self, inputs: Mapping[str, Modality], /, return_weights: Literal[True]
     ) -> tuple[Tensor, dict[str, Tensor]]: ...
+    @overload
+    def __call__(self, inputs: Mapping[str, Modality], /, return_weights: bool) -> Any: ...
     def __call__(self, inputs: Mapping[str, Modality], /, return_weights: bool = False) -> Any:
         """The fused vectors of a batch.
 

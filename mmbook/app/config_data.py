@@ -197,7 +197,8 @@ def processors_of(model: MultimodalModel) -> dict[str, Any]:
 
 def class_names(model: MultimodalModel) -> list[str]:
     """The model's classes; their numbers where it has no names."""
-    return model.classes or [str(k) for k in range(int(model.head.num_classes))]  # type: ignore[arg-type]
+    count = getattr(model.head, "num_classes", 0)
+    return model.classes or [str(k) for k in range(count)]
 
 
 def labels_for(model: MultimodalModel) -> Labels:

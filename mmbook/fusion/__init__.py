@@ -6,9 +6,8 @@ Every fusion is ``cls(dims: dict[str, int], out_dim: int, **options)`` and maps 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
-
-from torch import nn
 
 from mmbook.fusion.align import Aligned
 from mmbook.fusion.attention import Attention
@@ -25,13 +24,14 @@ from mmbook.fusion.missing import Missing
 from mmbook.fusion.product_of_experts import ProductOfExperts
 from mmbook.fusion.self_attention import SelfAttention
 from mmbook.fusion.tensor import TensorFusion
+from mmbook.protocols import Fusion
 
 __all__ = [
     "FUSIONS", "Aligned", "Attention", "Bilinear", "Bottleneck", "Concat", "CrossAttention", "FiLM", "Gated",
     "Late", "LowRank", "Mean", "Missing", "ProductOfExperts", "SelfAttention", "TensorFusion", "build_fusion",
 ]  # fmt: skip
 
-FUSIONS: dict[str, type[nn.Module]] = {
+FUSIONS: dict[str, Callable[..., Fusion]] = {
     "concat": Concat,
     "mean": Mean,
     "late": Late,
@@ -55,7 +55,7 @@ def build_fusion(
     missing: str | None = None,
     modality_dropout: float = 0.0,
     **options: Any,
-) -> nn.Module:
+) -> Fusion:
     """The fusion called `name`, one of ``FUSIONS``.
 
     Args:

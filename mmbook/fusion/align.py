@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmbook.fusion.vectors import Vectors
 from mmbook.losses import info_nce, sigmoid_contrastive
 from mmbook.modality import Modality
+from mmbook.protocols import Fusion
 from mmbook.registry import register
 
 LOSSES = ("info_nce", "sigmoid")
@@ -41,7 +42,7 @@ class Aligned(nn.Module):
 
     def __init__(
         self,
-        fusion: nn.Module,
+        fusion: Fusion,
         width: int = 32,
         weight: float = 0.1,
         loss: str = "info_nce",
@@ -51,8 +52,7 @@ class Aligned(nn.Module):
         if loss not in LOSSES:
             raise ValueError(f"loss is {loss!r}; choose one of {', '.join(LOSSES)}")
         self.fusion, self.weight, self.loss, self.temperature = fusion, weight, loss, temperature
-        self.dims: dict[str, int] = fusion.dims  # type: ignore[assignment]
-        self.out_dim: int = fusion.out_dim  # type: ignore[assignment]
+        self.dims, self.out_dim = dict(fusion.dims), fusion.out_dim
         self.vectors = Vectors(self.dims, width)
         if loss == "sigmoid":
             self.log_scale = nn.Parameter(torch.tensor(10.0).log())

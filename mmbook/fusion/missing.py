@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmbook.fusion.inputs import complete
 from mmbook.modality import Modality
+from mmbook.protocols import Fusion
 from mmbook.registry import register
 
 FILLINGS = (None, "zeros", "mean", "learned")
@@ -39,7 +40,7 @@ class Missing(nn.Module):
     means: Tensor
     batches: Tensor
 
-    def __init__(self, fusion: nn.Module, missing: str | None = None, modality_dropout: float = 0.0) -> None:
+    def __init__(self, fusion: Fusion, missing: str | None = None, modality_dropout: float = 0.0) -> None:
         super().__init__()
         if missing not in FILLINGS:
             raise ValueError(f"missing is {missing!r}; choose one of {', '.join(map(str, FILLINGS))}")
@@ -50,8 +51,7 @@ class Missing(nn.Module):
                 f"{type(fusion).__name__} adds a loss, which Missing would hide; put Missing inside of it"
             )
         self.fusion, self.missing, self.modality_dropout = fusion, missing, modality_dropout
-        self.dims: dict[str, int] = fusion.dims  # type: ignore[assignment]
-        self.out_dim: int = fusion.out_dim  # type: ignore[assignment]
+        self.dims, self.out_dim = dict(fusion.dims), fusion.out_dim
         if missing == "learned":
             self.fillers = nn.ParameterDict(
                 {name: nn.Parameter(torch.randn(dim)) for name, dim in self.dims.items()}

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from mmbook.heads import Classification, per_item
 from mmbook.modality import Modality, group
 from mmbook.models.multimodal import MultimodalModel, MultimodalOutput
-from mmbook.registry import build
+from mmbook.registry import build, config_of
 
 JOINT = "joint"
 
@@ -50,7 +50,7 @@ class Blended(nn.Module):
         if set(self.weights) != set(names) or min(self.weights.values()) < 0:
             raise ValueError(f"weights are {self.weights}; give one, not negative, for each of {names}")
         self.model = model
-        config: Any = model.head.config
+        config = config_of(model.head)
         self.heads = nn.ModuleDict(
             {name: build(config | {"dim": encoder.out_dim}) for name, encoder in model.encoders.items()}
         )

@@ -13,6 +13,7 @@ from mmbook.heads import Classification, Regression, per_item
 from mmbook.modality import Modality, group
 from mmbook.models.raw_rows import RawRows
 from mmbook.models.saving import SavedModel
+from mmbook.protocols import Encoder, Fusion, Head
 
 
 @dataclass
@@ -50,21 +51,21 @@ class MultimodalModel(nn.Module, RawRows, SavedModel, library_name="mmbook", tag
         ValueError: encoders and fusion that do not fit each other.
     """
 
-    fusion: Any  # to a type checker every attribute of a module is else a tensor or a module
-    head: Any
+    fusion: Fusion
+    head: Head
 
     def __init__(
         self,
-        encoders: Mapping[str, nn.Module],
-        fusion: nn.Module,
-        head: nn.Module,
+        encoders: Mapping[str, Encoder],
+        fusion: Fusion,
+        head: Head,
         *,
         preprocess: Mapping[str, Any] | None = None,
         classes: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         dims = {name: encoder.out_dim for name, encoder in encoders.items()}
-        self.encoders = nn.ModuleDict(dict(encoders))
+        self.encoders = nn.ModuleDict(encoders)  # type: ignore[arg-type]  # modules, as what has weights is
         self.fusion, self.head = fusion, head
         if dict(self.fusion.dims) != dims:
             raise ValueError(
@@ -102,7 +103,7 @@ class MultimodalModel(nn.Module, RawRows, SavedModel, library_name="mmbook", tag
         found = self.head(fused, labels)
         if labels is None:
             return MultimodalOutput(logits=found.logits, attentions=weights or None)
-        if found.num_items is None:
+        if found.total is None or found.num_items is None:
             raise ValueError(
                 f"{type(self.head).__name__} gives a loss and not what it is over; return HeadOutput(logits, "
                 f"total, num_items)"
@@ -110,7 +111,7 @@ class MultimodalModel(nn.Module, RawRows, SavedModel, library_name="mmbook", tag
         embeddings = None
         loss = per_item(found.total, found.num_items if num_items_in_batch is None else num_items_in_batch)
         if self.training and self.contrast is not None:
-            embeddings = self.fusion.embeddings(features)
+            embeddings = self.fusion.embeddings(features)  # type: ignore[attr-defined]  # of what contrasts
             loss = loss + self.contrast(embeddings) if num_items_in_batch is None else loss
         return MultimodalOutput(loss, found.logits, weights or None, embeddings)
 

@@ -10,13 +10,14 @@ from torch import Tensor
 from mmbook.answers import answers
 from mmbook.heads import Classification
 from mmbook.modality import collate
+from mmbook.protocols import Head
 
 
 class RawRows:
     """`predict` for `mmbook.models.MultimodalModel`."""
 
     # of the model that this is mixed into
-    head: Any
+    head: Head
     preprocess: dict[str, Any]
     classes: list[str]
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 # They register the classes that a saved config may name.
 from mmbook import encoders as _encoders  # noqa: F401
@@ -17,6 +18,7 @@ from mmbook import fusion as _fusion  # noqa: F401
 from mmbook import preprocess as _preprocess  # noqa: F401
 from mmbook.models import detection as _detection  # noqa: F401
 from mmbook.models import multitask as _multitask  # noqa: F401
+from mmbook.protocols import Fusion, Head
 from mmbook.registry import build, config_of
 
 M = TypeVar("M", bound="SavedModel")
@@ -33,9 +35,9 @@ class SavedModel(ModelHubMixin):
     """
 
     # of the model that this is mixed into
-    encoders: Any
-    fusion: Any
-    head: Any
+    encoders: nn.ModuleDict
+    fusion: Fusion
+    head: Head
     preprocess: dict[str, Any]
     classes: list[str]
 
@@ -123,7 +125,7 @@ class SavedModel(ModelHubMixin):
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """A card that says what the model is made of and how to load it."""
-        parts = [*self.encoders.items(), ("fusion", self.fusion), ("head", self.head)]
+        parts: list[tuple[str, Any]] = [*self.encoders.items(), ("fusion", self.fusion), ("head", self.head)]
         rows = [
             f"| {name} | {part.config['type']} | {sum(p.numel() for p in part.parameters()):,} |"
             for name, part in parts

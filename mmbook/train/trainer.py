@@ -272,8 +272,7 @@ class Trainer:
 def lr_factor(schedule: str, steps: int, warmup: float) -> Callable[[int], float]:
     """Step -> share of the peak learning rate: a linear rise over ``warmup * steps``, then the schedule.
 
-    A function of the step alone, so a run that goes on needs to remember nothing of it. Beyond the last step
-    the share stays what it was there.
+    A function of the step alone: a run that goes on need not remember it. It stays after the last step.
 
     Raises:
         ValueError: an unknown schedule, or a warm-up outside [0, 1).

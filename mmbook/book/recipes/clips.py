@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmbook.book.datasets import EmojiClips
 from mmbook.book.kept import Recipe
@@ -27,6 +27,7 @@ from mmbook.encoders import (
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification
 from mmbook.models import MultimodalModel
+from mmbook.protocols import Encoder
 from mmbook.scale import scale
 from mmbook.seeding import stream
 from mmbook.train import Trainer
@@ -50,12 +51,12 @@ class Rung(NamedTuple):
     seconds: NDArray[np.float64]
 
 
-def frame_encoder() -> nn.Module:
+def frame_encoder() -> Projected:
     """A small image encoder that keeps its 3 x 3 places: one vector of 64 numbers a frame."""
     return Projected(Flattened(SmallCNN((8, 16, 32)), tokens=(SIDE // 8) ** 2), 64)
 
 
-def sound_encoder() -> nn.Module:
+def sound_encoder() -> Projected:
     """A small mel CNN whose ten tokens stay in a row: a glide is too slow to be seen within one of them.
 
     Two seconds of a tone need no finer spectrogram than 80 frames of 32 bands.
@@ -64,7 +65,7 @@ def sound_encoder() -> nn.Module:
 
 
 # Each method's encoders, by the name of what they read.
-LADDER: dict[str, Callable[[], dict[str, nn.Module]]] = {
+LADDER: dict[str, Callable[[], dict[str, Encoder]]] = {
     "one frame": lambda: {"frame": Framewise(frame_encoder())},
     "frames, mean": lambda: {"video": Pooled(Framewise(frame_encoder()))},
     "frames in a row": lambda: {"video": Flattened(Framewise(frame_encoder()), tokens=FRAMES)},
@@ -146,12 +147,12 @@ def _order(index: int) -> torch.Tensor:
 
 
 def _train(
-    make: Callable[[], Mapping[str, nn.Module]], seed: int, data: list[dict[str, Any]]
+    make: Callable[[], Mapping[str, Encoder]], seed: int, data: list[dict[str, Any]]
 ) -> tuple[Trainer, float]:
     torch.manual_seed(seed)
     encoders = dict(make())
     lr = 1e-3 if "audio" in encoders else 3e-3  # at 3e-3 one sound network in three never starts to learn
-    dims: dict[str, Any] = {name: encoder.out_dim for name, encoder in encoders.items()}
+    dims = {name: encoder.out_dim for name, encoder in encoders.items()}
     model = MultimodalModel(encoders, build_fusion("concat", dims, 64), Classification(64, 8, hidden=64))
     trainer = Trainer(model, _of(data, encoders), epochs=EPOCHS, batch_size=16, lr=lr, seed=seed)
     start = time.perf_counter()

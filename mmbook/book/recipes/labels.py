@@ -19,6 +19,7 @@ from mmbook.encoders import Flattened, Frozen, Projected
 from mmbook.fusion import build_fusion
 from mmbook.heads import Classification
 from mmbook.models import Features, MultimodalModel
+from mmbook.protocols import Encoder
 from mmbook.seeding import stream
 from mmbook.train import Trainer
 
@@ -51,13 +52,13 @@ def view(pictures: Tensor) -> tuple[Tensor, Tensor]:
     return patches(moved), torch.rand(len(pictures), PATCHES).argsort(dim=1) < 10
 
 
-def encoder() -> nn.Module:
+def encoder() -> Projected:
     """16 patches to one vector of 64: a block of attention, then a layer that keeps the places."""
     tokens = TokenTransformer(SIDE**2, 32, layers=1, max_positions=PATCHES)
     return Projected(Flattened(tokens, PATCHES), WIDTH)
 
 
-def pretrained(how: str, shown: Tensor, digits: Tensor, seed: int) -> nn.Module:
+def pretrained(how: str, shown: Tensor, digits: Tensor, seed: int) -> Projected:
     """An encoder after 12 epochs on pictures ``(N, 28, 28)``; `digits` only serve the pairs "by class"."""
     torch.manual_seed(seed)
     made = encoder()
@@ -84,12 +85,10 @@ def pretrained(how: str, shown: Tensor, digits: Tensor, seed: int) -> nn.Module:
     return made
 
 
-def read(
-    encoder: nn.Module, images: Tensor, digits: Tensor, test: Tensor, seed: int, **options: Any
-) -> Tensor:
+def read(encoder: Encoder, images: Tensor, digits: Tensor, test: Tensor, seed: int, **options: Any) -> Tensor:
     """Answers ``(N,)`` for tokens `test`, of an encoder under a head trained on `images` and `digits`."""
     torch.manual_seed(seed)
-    fusion = build_fusion("concat", {"image": encoder.out_dim}, WIDTH)  # type: ignore[dict-item]
+    fusion = build_fusion("concat", {"image": encoder.out_dim}, WIDTH)
     model = MultimodalModel({"image": encoder}, fusion, Classification(WIDTH, 10))
     Trainer(model, from_arrays({"image": images}, digits), seed=seed, progress=False, **options).fit()
     with torch.no_grad():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -156,7 +156,7 @@ def answered(
     trained = PCGrad(model) if surgery else model
     Trainer(trained, rows, epochs=24, batch_size=50, lr=5e-3, seed=seed, progress=False).fit()
     with torch.no_grad():
-        answers = model.head.split(model.eval()(x=test.arrays["x"]).logits)  # type: ignore[operator]
+        answers = cast(MultiTask, model.head).split(model.eval()(x=test.arrays["x"]).logits)
     found = {}
     if "kind" in tasks:
         found["kind"] = (answers["kind"].argmax(dim=1) == test.labels[:, 0]).float()

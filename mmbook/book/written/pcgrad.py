@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -62,9 +62,9 @@ class PCGrad(nn.Module):
         self.model = model
 
     @property
-    def head(self) -> Any:
+    def head(self) -> MultiTask:
         """Of the model inside."""
-        return self.model.head
+        return cast(MultiTask, self.model.head)
 
     @property
     def objectives(self) -> list[str]:
@@ -91,20 +91,20 @@ class PCGrad(nn.Module):
         """As `MultimodalModel.forward`; with one of `objectives`, the loss is its term alone."""
         if labels is None or (objective is None and not torch.is_grad_enabled()):
             return self.model(labels=labels, num_items_in_batch=num_items_in_batch, **batch)
-        model, head = self.model, self.model.head
+        model, between = self.model, cast(Any, self.model.fusion)
         features = model.features(batch)
         fused, weights = model.fusion(features, return_weights=True)
-        logits, losses = head.losses(fused, labels)
+        logits, losses = self.head.losses(fused, labels)
         own = self.num_items(labels)
         share = 1 if num_items_in_batch is None else own / num_items_in_batch
-        terms = {task: term * share for task, term in head.weighting(losses).items()}
+        terms = {task: term * share for task, term in self.head.weighting(losses).items()}
         embeddings = None
         if self.training and self.contrast is not None and objective in (None, BETWEEN):
-            embeddings = model.fusion.embeddings(features)
+            embeddings = between.embeddings(features)
         if objective is not None:
             loss = terms.get(objective, 0 * torch.stack(list(terms.values())).sum())
         else:
-            beside = [] if embeddings is None else [model.fusion.contrast(embeddings)]
+            beside = [] if embeddings is None else [between.contrast(embeddings)]
             loss = self._whole([*terms.values(), *beside])
         return MultimodalOutput(loss, logits.detach(), weights or None, embeddings)
 
