@@ -265,7 +265,8 @@ def test_render_is_strict(project: Path) -> None:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
         copy(ROOT / name, project / name)
     write(project / "book/second.ipynb", "print(2)", prose="# A page\n\nSee {ref}`nowhere`.")
-    assert run("tools.execute")[0] == 0
+    status, said = run("tools.execute")
+    assert status == 0, said
     status, said = run("tools.render")
     assert status == 1
     assert "book/second.ipynb" in said

@@ -23,4 +23,5 @@ def run_main(main: Callable[..., None], *arguments: object) -> None:
 
 # For jsonschema, which nbformat imports and which would import it: its grammars of addresses take two seconds
 # to compile, in each process anew, and no notebook has an address to be checked.
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+SLOW = "rfc3987_syntax"
+sys.modules.setdefault(SLOW, None)  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ import psutil
 from filelock import FileLock
 
 from mmbook.book.progress import ProgressLine
-from tools import Stop, run_main, store
+from tools import SLOW, Stop, run_main, store
 from tools.failure import RUNNING, describe
 from tools.keys import BENCHMARKS, LOCK, closure, notebook_key
 from tools.pages import docname, notebooks
@@ -35,6 +35,8 @@ JOBS = int(os.environ.get("JOBS", "2"))
 # One thread each: two notebooks with two threads each on two cores would wait for each other.
 THREADS = int(os.environ.get("THREADS", "1"))
 CELL_SECONDS = 900
+# As python -m pytest, but for a module that takes long to load, and that no notebook needs: see tools.
+PYTEST = f"import sys; sys.modules[{SLOW!r}] = None; import pytest; sys.exit(pytest.main())"
 
 
 class Run(NamedTuple):
@@ -132,7 +134,7 @@ def run(notebook: Path, threads: int) -> Run:
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(notebook, copy)
     log = copy.with_suffix(".log")
-    command = [sys.executable, "-m", "pytest", "-p", "tools", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [sys.executable, "-c", PYTEST, "-p", "no:cacheprovider", "-p", "no:xdist"]
     command += ["--nbmake", "--nbmake-kernel=python3", f"--nbmake-timeout={CELL_SECONDS}", "--overwrite"]
     command += ["-q", "--color=no", "-c", str(RUN / "pytest.ini"), str(copy)]
     with (
