@@ -8,6 +8,8 @@ import pytest
 
 from mmbook.book.closure import Package, changes, package
 from mmbook.book.syntax import Module
+from tools import keys
+from tools.pages import notebooks
 
 FILES = {
     "__init__.py": """
@@ -246,3 +248,28 @@ def test_no_two_files_of_the_book_need_each_other():
         return seen
 
     assert [name for name in names if name in reached(name)] == []
+
+
+def test_a_change_of_the_command_line_runs_no_page_but_those_that_call_it() -> None:
+    """And of these a command counts alone, with what it uses."""
+    calls = {}
+    for notebook in notebooks():
+        parts = {part for part in keys.closure(notebook) if part.startswith("app/")}
+        if parts:
+            calls[notebook.stem] = parts
+    assert "app/doctor.py" in calls.pop("environment") and calls == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "called"),
+    [
+        ('all(map(find_spec, ("mmbook", "hibari")))', []),
+        ("!mmbook train config.yaml", ["train"]),
+        ('subprocess.run(["mmbook", "doctor"])', ["doctor"]),
+        ('[sys.executable, "-m", "mmbook.app.cli", "train", "--help"]', ["train"]),
+        ('run(["mmbook", what])', None),
+    ],
+)
+def test_the_commands_that_code_calls(code: str, called: list[str] | None) -> None:
+    wanted = [keys.CLI] if called is None else [f"{keys.CLI}.{name}" for name in called]
+    assert keys.commands(code) == wanted

@@ -30,10 +30,10 @@ RESULTS = PACKAGE / "book/recipes/results"
 SKIPPED = {"__pycache__", ".ipynb_checkpoints", "vendor"}
 # A page that prints source text prints comments and docstrings, too.
 READS_SOURCE = re.compile(r"getsource|__doc__|\bhelp\(|\w\?{1,2}$", re.MULTILINE)
-# The package's own command, in a shell or as a process, and what it is told to do.
+# The package's own command, in a shell or as a process, and the word behind it, with its quote if it has one.
 CLI = "mmbook.app.cli"
 COMMAND = re.compile(
-    r"""(?:^\s*!?\s*mmbook|["']mmbook["']\s*,|mmbook\.app\.cli["']?)[\s,"']+(\w[\w-]*)""", re.MULTILINE
+    r"""(?:^\s*!?\s*mmbook|["']mmbook["']\s*,|mmbook\.app\.cli["']?)[\s,]+(["']?)(\w[\w-]*)""", re.MULTILINE
 )
 AUTODOC = re.compile(r"^\s*\.\. auto\w+:: (mmbook[\w.]*)$", re.MULTILINE)
 
@@ -90,12 +90,8 @@ def closure(notebook: Path) -> Closure:
 
     cells = code(notebook)
     program = "\n".join(TransformerManager().transform_cell(cell) for cell in cells)
-    if commands := set(COMMAND.findall("\n".join(cells))):
-        # one command is one function of the module; of a command that is not known, all may count
-        cli = package().module(CLI)
-        known = cli is not None and commands <= cli.defined.keys()
-        program = program.replace(CLI, "the command line")
-        program += "\nimport mmbook\n" + "\n".join(f"{CLI}.{c}" if known else CLI for c in sorted(commands))
+    if named := commands("\n".join(cells)):
+        program = program.replace(CLI, "the command line") + "\nimport mmbook\n" + "\n".join(named)
     try:
         found = package().of_code(program)
     except SyntaxError as error:
@@ -103,6 +99,20 @@ def closure(notebook: Path) -> Closure:
     if READS_SOURCE.search("\n".join(cells)):
         found = {part: digest([PACKAGE / part]) if part.endswith(".py") else h for part, h in found.items()}
     return found
+
+
+def commands(code: str) -> list[str]:
+    """The functions behind the package's commands that code calls: each is one of the command line's module.
+
+    A quoted word that is no command calls none, as in ``("mmbook", "hibari")``. Where it is a variable, it
+    may be any: all of the module counts.
+    """
+    cli = package().module(CLI)
+    known = set() if cli is None else set(cli.defined)
+    called = COMMAND.findall(code)
+    if any(word not in known and not quote for quote, word in called):
+        return [CLI]
+    return [f"{CLI}.{word}" for word in sorted({word for _, word in called} & known)]
 
 
 def notebook_key(notebook: Path) -> str:
