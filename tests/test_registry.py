@@ -255,3 +255,14 @@ def test_a_subclass_that_is_registered_keeps_its_own_name_and_arguments(own):
 
     assert Wide(2).config == {"type": type_name(Wide), "factor": 2}
     assert config_of(copy.deepcopy(GRU(width=4)))["type"] == "GRU"
+
+
+def test_a_class_that_left_the_library_is_found_by_its_old_short_name() -> None:
+    """In a process that has imported nothing of the book, as one that loads a model of version 0.1."""
+    code = """
+from mmbook.registry import find_class, type_name
+found = find_class("LoRA")
+print(found.__module__, type_name(found))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["mmbook.book.written.lora", "mmbook.book.written.lora.LoRA"], done.stderr

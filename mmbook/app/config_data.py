@@ -197,8 +197,8 @@ def processors_of(model: MultimodalModel) -> dict[str, Any]:
 
 def class_names(model: MultimodalModel) -> list[str]:
     """The model's classes; their numbers where it has no names."""
-    count = getattr(model.head, "num_classes", 0)
-    return model.classes or [str(k) for k in range(count)]
+    head: Any = model.head  # of a Classification, or of what stands for one
+    return model.classes or [str(k) for k in range(head.num_classes)]
 
 
 def labels_for(model: MultimodalModel) -> Labels:
